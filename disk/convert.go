@@ -1,0 +1,278 @@
+package disk
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// Image names an image file and the format it has, or is to have.
+type Image struct {
+	Path   string
+	Format Format
+	// Options are qemu-img's creation options ("-o"), for destinations only, for example {"cluster_size": "1M"}.
+	// They are added to this package's defaults: see [Convert].
+	Options map[string]string
+	// Compress writes compressed clusters: qcow2 destinations only. VMDK is compressed always.
+	Compress bool
+}
+
+// Progress is told how far an operation has come, from 0 to 1. It is called from another goroutine and must not block.
+type Progress func(fraction float64)
+
+// Convert copies the disk in src into a new file dst with qemu-img. Both formats are given to qemu-img explicitly, and src is
+// not opened with more than it declares: run [CheckSafe] first on a file from elsewhere. Holes stay holes. The file is flushed
+// to disk and appears at dst.Path, replacing what was there, only when it is complete. progress may be nil.
+//
+// Defaults: qcow2 is version 3 with lazy refcounts off; VMDK is streamOptimized with adapter type lsilogic and hardware
+// version 6, which ESXi and ImportSnapshot accept; VHD is dynamic and keeps the exact size (force_size), without which it
+// would be rounded up to a cylinder boundary.
+//
+// Errors: [MissingToolError], [NoSpaceError], [ToolError], or ctx's cause.
+func Convert(ctx context.Context, src, dst Image, progress Progress) error {
+	return convert(ctx, src, dst, progress, nil)
+}
+
+func convert(ctx context.Context, src, dst Image, progress Progress, extra []string) error {
+	fail := func(err error) error { return fmt.Errorf("convert %s to %s: %w", src.Path, dst.Format, err) }
+	dstDriver, err := dst.Format.driver()
+	if err != nil {
+		return fail(err)
+	}
+	from, fromArgs, err := sourceArgs(src)
+	if err != nil {
+		return fail(err)
+	}
+	in, _, err := openRegular(src.Path)
+	if err != nil {
+		return fail(err)
+	}
+	needed := allocated(in)
+	in.Close()
+	out, err := Create(dst.Path)
+	if err != nil {
+		return fail(err)
+	}
+	defer out.Close()
+	args := append([]string{"convert"}, fromArgs...)
+	if progress != nil {
+		args = append(args, "-p")
+	}
+	if dst.Compress && dst.Format == Qcow2 {
+		args = append(args, "-c", "-W")
+	}
+	args = append(args, "-O", dstDriver)
+	if o := creationOptions(dst); o != "" {
+		args = append(args, "-o", o)
+	}
+	args = append(args, extra...)
+	args = append(args, from, FilePath(0))
+	c := Command{Tool: qemuImg, Args: args, Files: []*os.File{out.File}}
+	if progress != nil {
+		c.Stdout = &progressParser{report: progress}
+	}
+	if err := Run(ctx, c); err != nil {
+		return fail(explainSpace(err, filepath.Dir(dst.Path), needed))
+	}
+	if dst.Format == VMDK {
+		if err := renameVMDKExtent(out.File, filepath.Base(dst.Path)); err != nil {
+			return fail(err)
+		}
+	}
+	if err := out.Commit(); err != nil {
+		return fail(explainSpace(err, filepath.Dir(dst.Path), needed))
+	}
+	return nil
+}
+
+// sourceArgs gives the file argument and the options that open an image as exactly what it is declared to be.
+func sourceArgs(src Image) (file string, args []string, err error) {
+	driver, err := src.Format.driver()
+	if err != nil {
+		return "", nil, err
+	}
+	// An absolute path cannot be taken for a protocol ("nbd:...", "json:{...}").
+	path, err := filepath.Abs(src.Path)
+	if err != nil {
+		return "", nil, err
+	}
+	if src.Format == VHD {
+		// By default qemu-img computes the size of some creators' disks from their geometry and cuts the end off.
+		opts := "driver=vpc,force_size_calc=current_size,file.driver=file,file.filename=" + strings.ReplaceAll(path, ",", ",,")
+		return opts, []string{"--image-opts"}, nil
+	}
+	return path, []string{"-f", driver}, nil
+}
+
+func creationOptions(dst Image) string {
+	o := map[string]string{}
+	switch dst.Format {
+	case VMDK:
+		o["subformat"], o["adapter_type"], o["compat6"] = "streamOptimized", "lsilogic", "on"
+	case VHD:
+		o["subformat"], o["force_size"] = "dynamic", "on"
+	case Qcow2:
+		o["compat"] = "1.1"
+	}
+	for k, v := range dst.Options {
+		o[k] = v
+	}
+	keys := sortedKeys(o)
+	for i, k := range keys {
+		keys[i] = k + "=" + strings.ReplaceAll(o[k], ",", ",,")
+	}
+	return strings.Join(keys, ",")
+}
+
+// CreateOverlay makes an empty qcow2 file at path whose backing file is backing: reads fall through to it, writes stay in the
+// overlay. size is the virtual size in bytes, 0 for that of the backing file. The backing file's path is stored absolute.
+func CreateOverlay(ctx context.Context, path string, backing Image, size int64) error {
+	fail := func(err error) error { return fmt.Errorf("create overlay %s: %w", path, err) }
+	driver, err := backing.Format.driver()
+	if err != nil {
+		return fail(err)
+	}
+	base, err := filepath.Abs(backing.Path)
+	if err != nil {
+		return fail(err)
+	}
+	out, err := Create(path)
+	if err != nil {
+		return fail(err)
+	}
+	defer out.Close()
+	args := []string{"create", "-q", "-f", "qcow2", "-F", driver, "-b", base, FilePath(0)}
+	if size > 0 {
+		args = append(args, strconv.FormatInt(size, 10))
+	}
+	if err := Run(ctx, Command{Tool: qemuImg, Args: args, Files: []*os.File{out.File}}); err != nil {
+		return fail(explainSpace(err, filepath.Dir(path), 0))
+	}
+	if err := out.Commit(); err != nil {
+		return fail(err)
+	}
+	return nil
+}
+
+// CheckError says what qemu-img found wrong with an image's metadata.
+type CheckError struct {
+	Path                            string
+	Corruptions, Leaks, CheckErrors int64
+}
+
+func (e *CheckError) Error() string {
+	return fmt.Sprintf("check %s: %d corruptions, %d leaked clusters, %d errors", e.Path, e.Corruptions, e.Leaks, e.CheckErrors)
+}
+
+// Check verifies the metadata of a qcow2, VMDK or VHD image with qemu-img; raw and fixed images have none and pass. The error
+// is a [CheckError] when something is wrong; leaked clusters count.
+func Check(ctx context.Context, img Image) error {
+	if img.Format == Raw {
+		return nil
+	}
+	file, args, err := sourceArgs(img)
+	if err != nil {
+		return fmt.Errorf("check %s: %w", img.Path, err)
+	}
+	var out bytes.Buffer
+	args = append(append([]string{"check", "--output=json"}, args...), file)
+	// 2: corruptions, 3: leaks, 63: the format has no checks.
+	err = Run(ctx, Command{Tool: qemuImg, Args: args, Stdout: &out, AcceptExit: []int{2, 3, 63}})
+	if err != nil {
+		return fmt.Errorf("check %s: %w", img.Path, err)
+	}
+	if out.Len() == 0 {
+		return nil
+	}
+	var r struct {
+		Corruptions int64 `json:"corruptions"`
+		Leaks       int64 `json:"leaks"`
+		CheckErrors int64 `json:"check-errors"`
+	}
+	if err := json.Unmarshal(out.Bytes(), &r); err != nil {
+		return fmt.Errorf("check %s: read qemu-img's answer: %w", img.Path, err)
+	}
+	if r.Corruptions+r.Leaks+r.CheckErrors > 0 {
+		return &CheckError{img.Path, r.Corruptions, r.Leaks, r.CheckErrors}
+	}
+	return nil
+}
+
+// DifferError says that two images do not hold the same disk.
+type DifferError struct{ A, B, Detail string }
+
+func (e *DifferError) Error() string {
+	return fmt.Sprintf("%s and %s differ: %s", e.A, e.B, e.Detail)
+}
+
+// Compare compares the disks in two images, whatever their formats, with qemu-img in strict mode: sizes must be equal too.
+// The error is a [DifferError] when they differ.
+func Compare(ctx context.Context, a, b Image) error {
+	spec := func(i Image) (string, error) {
+		driver, err := i.Format.driver()
+		if err != nil {
+			return "", err
+		}
+		path, err := filepath.Abs(i.Path)
+		if err != nil {
+			return "", err
+		}
+		s := "driver=" + driver
+		if i.Format == VHD {
+			s += ",force_size_calc=current_size"
+		}
+		return s + ",file.driver=file,file.filename=" + strings.ReplaceAll(path, ",", ",,"), nil
+	}
+	sa, err := spec(a)
+	if err != nil {
+		return fmt.Errorf("compare %s: %w", a.Path, err)
+	}
+	sb, err := spec(b)
+	if err != nil {
+		return fmt.Errorf("compare %s: %w", b.Path, err)
+	}
+	var out tailBuffer
+	out.limit = stderrTail
+	err = Run(ctx, Command{Tool: qemuImg, Args: []string{"compare", "--image-opts", sa, sb}, Stdout: &out, AcceptExit: []int{1}})
+	if err != nil {
+		return fmt.Errorf("compare %s with %s: %w", a.Path, b.Path, err)
+	}
+	text := out.String()
+	if strings.Contains(text, "Images are identical") && !strings.Contains(text, "Warning: Image size mismatch") {
+		return nil
+	}
+	return &DifferError{a.Path, b.Path, text}
+}
+
+// progressParser reads the "    (12.34/100%)\r" of qemu-img -p.
+type progressParser struct {
+	report Progress
+	rest   []byte
+}
+
+func (p *progressParser) Write(b []byte) (int, error) {
+	p.rest = append(p.rest, b...)
+	for {
+		open := bytes.IndexByte(p.rest, '(')
+		end := bytes.Index(p.rest, []byte("/100%)"))
+		if open < 0 || end < open {
+			break
+		}
+		if v, err := strconv.ParseFloat(string(p.rest[open+1:end]), 64); err == nil && v >= 0 && v <= 100 {
+			p.report(v / 100)
+		}
+		p.rest = p.rest[end+6:]
+	}
+	if len(p.rest) > 256 {
+		p.rest = p.rest[len(p.rest)-256:]
+	}
+	return len(b), nil
+}
+
+var _ io.Writer = (*progressParser)(nil)
