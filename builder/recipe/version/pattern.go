@@ -84,6 +84,12 @@ func (p Pattern) Fixed() []int { return p.nodes[:p.fixed:p.fixed] }
 // Build is the build number asked for, 0 for any.
 func (p Pattern) Build() int { return p.build }
 
+// WithoutBuild is the pattern for every build of the version.
+func (p Pattern) WithoutBuild() Pattern {
+	p.build = 0
+	return p
+}
+
 // String gives the pattern as ParsePattern reads it; "" for the zero value.
 func (p Pattern) String() string {
 	if !p.valid {
