@@ -78,7 +78,7 @@ func convert(ctx context.Context, src, dst Image, progress Progress, extra []str
 		c.Stdout = &progressParser{report: progress}
 	}
 	if err := Run(ctx, c); err != nil {
-		return fail(explainSpace(err, filepath.Dir(dst.Path), needed))
+		return fail(ExplainSpace(err, filepath.Dir(dst.Path), needed))
 	}
 	if dst.Format == VMDK {
 		if err := renameVMDKExtent(out.File, filepath.Base(dst.Path)); err != nil {
@@ -86,7 +86,7 @@ func convert(ctx context.Context, src, dst Image, progress Progress, extra []str
 		}
 	}
 	if err := out.Commit(); err != nil {
-		return fail(explainSpace(err, filepath.Dir(dst.Path), needed))
+		return fail(ExplainSpace(err, filepath.Dir(dst.Path), needed))
 	}
 	return nil
 }
@@ -152,7 +152,7 @@ func CreateOverlay(ctx context.Context, path string, backing Image, size int64) 
 		args = append(args, strconv.FormatInt(size, 10))
 	}
 	if err := Run(ctx, Command{Tool: qemuImg, Args: args, Files: []*os.File{out.File}}); err != nil {
-		return fail(explainSpace(err, filepath.Dir(path), 0))
+		return fail(ExplainSpace(err, filepath.Dir(path), 0))
 	}
 	if err := out.Commit(); err != nil {
 		return fail(err)

@@ -187,8 +187,9 @@ func (t *tailBuffer) String() string {
 	return strings.TrimSpace(strings.ToValidUTF8(string(b), "?"))
 }
 
-// explainSpace turns "no space" failures into a NoSpaceError that says how much is needed and free.
-func explainSpace(err error, dir string, needed int64) error {
+// ExplainSpace turns a failure for lack of space, of the operating system or of a tool, into a [NoSpaceError] for the folder dir;
+// needed is an estimate in bytes, 0 when unknown. Other errors, nil too, come back as they are.
+func ExplainSpace(err error, dir string, needed int64) error {
 	var te *ToolError
 	full := errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 	if errors.As(err, &te) {

@@ -2,13 +2,22 @@ package base
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
 
 	"github.com/ingot-image/ingot/disk"
 )
 
 // Store is a folder of bases. Any number of processes may use it at once. The zero values of the other fields are good defaults.
+//
+// In Dir, a base is the folder <digest> with disk.raw, base.json and, where the kernel can be booted directly, vmlinuz and
+// initrd.img. It is made in a hidden folder under a lock, and appears complete, by rename.
 type Store struct {
 	// Dir is the folder, "$INGOT_HOME/bases". It is made when needed.
 	Dir string
@@ -24,12 +33,180 @@ type Store struct {
 	Client *http.Client
 }
 
-// Plan tells what Get would do, without doing it. For a file it reads the whole file to compute its digest.
-func (s *Store) Plan(ctx context.Context, src Source) (*Plan, error) {
-	return nil, errors.New("not written yet")
+// recipe is a base that is planned: what it is called, what its digest is, and how to make it into an empty folder.
+type recipe struct {
+	name   string
+	digest string // hexadecimal
+	inputs map[string]string
+	make   func(ctx context.Context, dir string, progress Progress) (*Base, error)
 }
 
-// Get returns the base of a source, making it first when the store does not have it.
+// Plan tells what Get would do, without making or fetching anything. For a file without a given digest it reads the file.
+func (s *Store) Plan(ctx context.Context, src Source) (*Plan, error) {
+	r, err := s.resolve(ctx, src)
+	if err != nil {
+		return nil, err
+	}
+	_, err = s.load(r.digest)
+	return &Plan{Name: r.name, Digest: "sha256:" + r.digest, Cached: err == nil, Inputs: r.inputs}, nil
+}
+
+// Get returns the base of a source, making it first when the store does not have it. Two that ask for the same base at once
+// make it once. Cancelling ctx, and killing the process, leave no half-made base: what a killed process left is removed by the
+// next that makes the same base. progress may be nil.
+//
+// A Debian suite needs mmdebstrap and a package mirror, and takes about a minute. An ordinary user needs the package uidmap and
+// a range of subordinate IDs (see [CheckNamespace]). Files need qemu-img, raw ones too.
 func (s *Store) Get(ctx context.Context, src Source, progress Progress) (*Base, error) {
-	return nil, errors.New("not written yet")
+	if progress == nil {
+		progress = func(string, int64, int64) {}
+	}
+	r, err := s.resolve(ctx, src)
+	if err != nil {
+		return nil, err
+	}
+	if b, err := s.load(r.digest); err == nil {
+		b.Name = r.name
+		return b, nil
+	}
+	if err := os.MkdirAll(s.Dir, 0o755); err != nil {
+		return nil, fmt.Errorf("base %s: %w", r.name, err)
+	}
+	unlock, err := lock(ctx, filepath.Join(s.Dir, "."+r.digest+".lock"), func() {
+		progress("waiting for another build to make this base", 0, 0)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("base %s: %w", r.name, err)
+	}
+	defer unlock()
+	if b, err := s.load(r.digest); err == nil {
+		b.Name = r.name
+		return b, nil
+	}
+	return s.make(ctx, r, progress)
+}
+
+// make makes a base. The lock on its digest is held.
+func (s *Store) make(ctx context.Context, r *recipe, progress Progress) (b *Base, err error) {
+	final, work := s.path(r.digest), filepath.Join(s.Dir, "."+r.digest+".making")
+	for _, stale := range []string{final, work} {
+		if err := removeTree(ctx, stale); err != nil {
+			return nil, fmt.Errorf("base %s: %w", r.name, err)
+		}
+	}
+	if err := os.Mkdir(work, 0o700); err != nil {
+		return nil, fmt.Errorf("base %s: %w", r.name, err)
+	}
+	defer func() {
+		if err != nil {
+			// Also after a cancellation.
+			clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+			defer cancel()
+			err = errors.Join(err, removeTree(clean, work))
+		}
+	}()
+	if b, err = r.make(ctx, work, progress); err != nil {
+		return nil, fmt.Errorf("base %s: %w", r.name, err)
+	}
+	b.Name, b.Digest, b.Created = r.name, "sha256:"+r.digest, time.Now().UTC().Truncate(time.Second)
+	if err := finish(work, b); err != nil {
+		return nil, fmt.Errorf("base %s: %w", r.name, disk.ExplainSpace(err, s.Dir, 0))
+	}
+	if err := os.Rename(work, final); err != nil {
+		return nil, fmt.Errorf("base %s: %w", r.name, err)
+	}
+	return s.load(r.digest)
+}
+
+func (s *Store) path(digest string) string { return filepath.Join(s.Dir, digest) }
+
+// record is base.json: the base, and the lengths of its files.
+type record struct {
+	Base
+	Files map[string]int64 `json:"files"`
+}
+
+// finish flushes the base's files, makes them read-only and writes base.json.
+func finish(dir string, b *Base) error {
+	rec := record{Base: *b, Files: map[string]int64{}}
+	for _, name := range []string{"disk.raw", "vmlinuz", "initrd.img"} {
+		f, err := os.Open(filepath.Join(dir, name))
+		if isNotExist(err) && name != "disk.raw" {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		st, err := f.Stat()
+		err = errors.Join(err, f.Chmod(0o444), f.Sync(), f.Close())
+		if err != nil {
+			return err
+		}
+		rec.Files[name] = st.Size()
+	}
+	data, err := json.MarshalIndent(rec, "", "  ")
+	if err != nil {
+		return err
+	}
+	f, err := disk.Create(filepath.Join(dir, "base.json"))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := f.Write(append(data, '\n')); err != nil {
+		return err
+	}
+	if err := f.Commit(); err != nil {
+		return err
+	}
+	return os.Chmod(dir, 0o755)
+}
+
+// load reads a finished base and checks, cheaply, that its files are all there in full length.
+func (s *Store) load(digest string) (*Base, error) {
+	dir := s.path(digest)
+	data, err := os.ReadFile(filepath.Join(dir, "base.json"))
+	if err != nil {
+		return nil, err
+	}
+	var rec record
+	if err := json.Unmarshal(data, &rec); err != nil {
+		return nil, fmt.Errorf("%s: %w", dir, err)
+	}
+	if rec.Digest != "sha256:"+digest || rec.Files["disk.raw"] == 0 {
+		return nil, fmt.Errorf("%s: base.json is of another base", dir)
+	}
+	b := rec.Base
+	for name, size := range rec.Files {
+		path := filepath.Join(dir, filepath.Base(name))
+		st, err := os.Lstat(path)
+		if err != nil {
+			return nil, err
+		}
+		if !st.Mode().IsRegular() || st.Size() != size {
+			return nil, fmt.Errorf("%s: %d bytes instead of %d", path, st.Size(), size)
+		}
+		switch name {
+		case "disk.raw":
+			b.Disk = path
+		case "vmlinuz":
+			b.Kernel = path
+		case "initrd.img":
+			b.Initrd = path
+		}
+	}
+	return &b, nil
+}
+
+// removeTree removes what a bootstrap left. Parts of the tree may belong to subordinate IDs, which only root of the same user
+// namespace may delete.
+func removeTree(ctx context.Context, dir string) error {
+	err := os.RemoveAll(dir)
+	if err == nil || os.Geteuid() == 0 || !errors.Is(err, syscall.EACCES) && !errors.Is(err, syscall.EPERM) {
+		return err
+	}
+	if err := inNamespace(ctx, filepath.Dir(dir), nil, "rm", "-rf", "--one-file-system", "--", "./"+filepath.Base(dir)); err != nil {
+		return err
+	}
+	return os.RemoveAll(dir)
 }
