@@ -1,0 +1,32 @@
+package action
+
+import (
+	"context"
+
+	"github.com/ingot-image/ingot/builder/component"
+)
+
+// Reboot reboots the machine and goes on with the next step.
+//
+//	steps:
+//	  - name: Restart
+//	    action: Reboot
+//	    inputs:
+//	      delaySeconds: 10
+type Reboot struct {
+	// DelaySeconds is how long to wait before the reboot.
+	DelaySeconds int `input:"delaySeconds" default:"0"`
+}
+
+// CheckInputs implements [component.InputsChecker].
+func (in *Reboot) CheckInputs(report func(input, message, hint string)) {
+	const most = 3600
+	if in.DelaySeconds < 0 || in.DelaySeconds > most {
+		report("delaySeconds", "must be between 0 and 3600", "")
+	}
+}
+
+// Run implements [component.Action].
+func (in Reboot) Run(context.Context, *component.Execution) (component.Outcome, error) {
+	return component.Outcome{Reboot: &component.RebootRequest{DelaySeconds: in.DelaySeconds}}, nil
+}

@@ -1,0 +1,57 @@
+// Package component parses, checks and runs EC2 Image Builder component documents (the AWSTOE language, schemaVersion 1.0).
+//
+// A component document says in phases and steps what to do to a machine:
+//
+//	name: hello
+//	schemaVersion: 1.0
+//	parameters:
+//	  - Greeting: {type: string, default: Hello}
+//	phases:
+//	  - name: build
+//	    steps:
+//	      - name: Greet
+//	        action: ExecuteBash
+//	        inputs:
+//	          commands:
+//	            - echo "{{ Greeting }}, $(hostname)"
+//
+// [Parse] reads a document, YAML or JSON, and reports every mistake in it at once as [Problems], each with its line, column and field.
+// [Runner] runs documents on the machine it is called on, as AWSTOE would, and tells what happens as a stream of [Event] values:
+//
+//	runner := &component.Runner{
+//		Modules: action.Modules(),
+//		Events:  func(e component.Event) { fmt.Print(e.Text) },
+//	}
+//	result, err := runner.Run(ctx, component.Request{
+//		Documents: []component.RunDocument{{Name: "hello", Path: "hello.yml", Content: content}},
+//		Phases:    []string{"build", "validate"},
+//	})
+//
+// When a step wants a reboot, Run returns with [StatusReboot] and a [State], which survives as JSON. The caller restarts the machine and
+// calls Run again with Request.Resume set to that State.
+//
+// What a step does is decided by its action, a [Module]. The modules of the service live in the package action, one file each; a program
+// may pass its own as well. [MapModule] and [ListModule] make a Module of an [Action], a struct that declares the inputs and has a Run
+// method.
+//
+// # Reading the language
+//
+// Where the documentation of the service is silent or contradicts itself, this package does the following.
+//
+//   - Scalars keep the text they were written with: permissions 0755, 755 and "0755" all mean octal 755, and a version 1.10 stays 1.10.
+//   - Booleans may be written true, yes, on, false, no, off in any case, quoted or not. An input without a value counts as not given.
+//   - Phases are build, validate, test and container-host-test; at least one of them must be there. Other names are run as well, but one
+//     that is nearly one of the four ("biuld", "Test") is reported.
+//   - `{{ name }}` is a reference when name has the 3 to 128 characters of a parameter or constant; one that is not defined is reported.
+//     `{{ phase.step.outputs.x }}` and `{{ phase.step.inputs.x }}` are references to earlier steps. Everything else between double braces
+//     is left as it is, so that scripts may hold templates of other languages: {{.Names}}, {{ range .X }}, {{ item.key }}, {{ x }}; so are
+//     the words {{end}}, {{else}}, {{break}} and {{continue}} of Go templates unless a parameter has that name. For other literal text
+//     define a constant whose value is "{{". Replaced text is never scanned again.
+//   - `{{ loop.index }}` outside of a step with a loop is left as it is.
+//   - Inputs of steps which are lists may be referred to without an index when they have one item. A list of strings becomes its items,
+//     joined by line feeds.
+//   - Outputs of a failed step whose failure did not end the run are those of its last attempt.
+//   - stringEquals compares exactly, the four string order operators ignore case, and so does patternMatches, unless the pattern says (?-i).
+//   - The output stdout has its line feeds at the end removed, as in $(command) of a shell.
+//   - A step that wants a reboot by its exit code more than [MaxReboots] times fails.
+package component

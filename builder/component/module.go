@@ -1,0 +1,111 @@
+package component
+
+import (
+	"context"
+	"reflect"
+	"strings"
+)
+
+// Modules are the actions a document may use, by their name in documents.
+type Modules map[string]Module
+
+// Module is an action: the declaration of its inputs and outputs, and the code that does it. [MapModule] and [ListModule]
+// make one of an [Action].
+type Module struct {
+	Spec
+	inputs reflect.Type
+	list   bool
+	check  func(node *Node, d *Decoder, field string)
+	run    func(ctx context.Context, x *Execution, inputs *Node) (itemOutcomes, error)
+}
+
+// Spec declares what cannot be read off a module's inputs.
+type Spec struct {
+	// Outputs are the names that later steps may refer to.
+	Outputs []string
+	// InputsOptional allows steps without inputs.
+	InputsOptional bool
+}
+
+// Outcome is what an action gives back when it succeeds.
+type Outcome struct {
+	// Outputs are values for later steps, by the names of [Spec].
+	Outputs map[string]string
+	// Reboot asks for a reboot.
+	Reboot *RebootRequest
+}
+
+// RebootRequest asks for a reboot of the machine.
+type RebootRequest struct {
+	DelaySeconds int
+	// Rerun runs the same step again after the reboot, otherwise the run goes on with the next one.
+	Rerun bool
+}
+
+// itemOutcomes holds the outcome of every item of a list module; a map module has one.
+type itemOutcomes struct {
+	outputs []map[string]string
+	reboot  *RebootRequest
+}
+
+// Action is the inputs of a step together with what to do with them. A struct whose fields carry the tags that [Decoder] describes, or an
+// [InputsDecoder].
+type Action interface {
+	Run(ctx context.Context, x *Execution) (Outcome, error)
+}
+
+// MapModule returns a module whose inputs are one map, decoded into a T.
+func MapModule[T Action](spec Spec) Module { return newModule[T](spec, false) }
+
+// ListModule returns a module whose inputs are a list of maps, each decoded into a T. They run one after the other; the first error ends
+// the step.
+func ListModule[T Action](spec Spec) Module { return newModule[T](spec, true) }
+
+func newModule[T Action](spec Spec, list bool) Module {
+	m := Module{Spec: spec, list: list, inputs: reflect.TypeFor[T]()}
+	m.check = func(node *Node, d *Decoder, field string) {
+		d.decode(new(T), node, field)
+	}
+	m.run = func(ctx context.Context, x *Execution, inputs *Node) (itemOutcomes, error) {
+		items := []*Node{inputs}
+		if list {
+			items = inputs.Items
+		}
+		decoded := make([]T, len(items))
+		var d Decoder
+		for i, item := range items {
+			d.decode(&decoded[i], item, itemField("inputs", i, list))
+		}
+		if err := d.problems.Err(); err != nil {
+			return itemOutcomes{}, &inputsError{d.problems}
+		}
+		var all itemOutcomes
+		for _, in := range decoded {
+			if err := ctx.Err(); err != nil {
+				return all, context.Cause(ctx)
+			}
+			outcome, err := in.Run(ctx, x)
+			all.outputs = append(all.outputs, outcome.Outputs)
+			if outcome.Reboot != nil {
+				all.reboot = outcome.Reboot
+			}
+			if err != nil {
+				return all, err
+			}
+		}
+		return all, nil
+	}
+	return m
+}
+
+// inputsError says that the inputs of a step make no sense after their references were resolved. Another attempt would not help.
+type inputsError struct{ problems Problems }
+
+func (e *inputsError) Error() string {
+	var messages []string
+	for _, p := range e.problems {
+		p.Line, p.Column = 0, 0 // of the reference's node, which says nothing about its value
+		messages = append(messages, p.String())
+	}
+	return strings.Join(messages, "; ")
+}

@@ -1,0 +1,41 @@
+package component
+
+// RunDocument is a document to run.
+type RunDocument struct {
+	// Name is the component's name in events and failures. Default: the document's own name, then Path.
+	Name string `json:"name"`
+	// Path is the name of the document's file, for messages only.
+	Path string `json:"path"`
+	// Content is the document itself, YAML or JSON.
+	Content []byte `json:"content"`
+	// Parameters are values for the document's parameters.
+	Parameters map[string]string `json:"parameters,omitempty"`
+}
+
+// Request says what to run.
+type Request struct {
+	// Documents run one after the other, each with all of its selected phases.
+	Documents []RunDocument `json:"documents"`
+	// Phases are the names of the phases to run, in any order: the document's order counts. Default: every phase.
+	Phases []string `json:"phases,omitempty"`
+	// WorkingDirectory is where commands run and relative paths start. It is made when missing. Default: /tmp, or the system's temporary
+	// folder where there is none.
+	WorkingDirectory string `json:"workingDirectory,omitempty"`
+	// Resume goes on with a run that ended in [StatusReboot]. The rest of the request must be as it was.
+	Resume *State `json:"resume,omitempty"`
+}
+
+// Result is how a run ended.
+type Result struct {
+	// Status is success, failed or reboot. A run with nothing but ignored failures is a success.
+	Status Status `json:"status"`
+	// Failure is that of the first failed step whose failure was not ignored.
+	Failure *Failure `json:"failure,omitempty"`
+	// State and RebootDelaySeconds are set when Status is reboot.
+	State              *State `json:"state,omitempty"`
+	RebootDelaySeconds int    `json:"rebootDelaySeconds,omitempty"`
+	// The counts include the steps before a reboot. ExecutedSteps counts every step that ended, whatever its status.
+	ExecutedSteps      int `json:"executedSteps"`
+	FailedSteps        int `json:"failedSteps"`
+	IgnoredFailedSteps int `json:"ignoredFailedSteps"`
+}

@@ -1,0 +1,250 @@
+package component
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Runner runs component documents on the machine it is called on.
+type Runner struct {
+	// Modules are the actions that documents may use.
+	Modules Modules
+	// Events is told what happens. It is never called twice at once, and holds the running step up as long as it does not return.
+	// May be nil.
+	Events func(Event)
+	// System is the machine to work on. Default: the real one.
+	System System
+	// OutputLimit is how much of the output of an attempt is sent as events, in bytes; then a notice follows, and nothing more. The
+	// default is [DefaultOutputLimit], a negative value means no limit.
+	OutputLimit int64
+}
+
+// Run executes the documents of the request. All of them are parsed and checked before the first step runs.
+//
+// A failing step is no error: it is told by the result. The error is of type [Problems] when documents, parameters or phases are wrong, so
+// that nothing was run, and wraps the cause of ctx when that has ended; the running step's processes are then gone.
+func (r *Runner) Run(ctx context.Context, req Request) (*Result, error) {
+	run, err := r.prepare(req)
+	if err != nil {
+		return nil, err
+	}
+	err = run.documents(ctx)
+	if reboot, ok := errors.AsType[*rebootError](err); ok {
+		result := run.state.result(StatusReboot)
+		result.State, result.RebootDelaySeconds = run.state, reboot.delaySeconds
+		return result, nil
+	}
+	switch {
+	case err != nil && !errors.Is(err, errAborted):
+		return nil, fmt.Errorf("run component documents: %w", err)
+	case run.state.FailedSteps > 0:
+		return run.state.result(StatusFailed), nil
+	default:
+		return run.state.result(StatusSuccess), nil
+	}
+}
+
+// How a step tells that the run does not simply go on.
+var errAborted = errors.New("aborted by a failed step")
+
+type rebootError struct{ delaySeconds int }
+
+func (*rebootError) Error() string { return "the machine must be rebooted" }
+
+// run is a run that is under way.
+type run struct {
+	*Runner
+	request          Request
+	system           System
+	workingDirectory string
+	parsed           []*Document
+	scopes           []scope // of the documents
+	state            *State
+	resumed          bool // document and phase were announced before the reboot
+	chained          int  // bytes kept for references
+
+	emitting sync.Mutex
+}
+
+func (r *Runner) prepare(req Request) (*run, error) {
+	if len(req.Documents) == 0 {
+		return nil, errors.New("run component documents: the request names no document")
+	}
+	x := &run{Runner: r, request: req, system: r.System.withDefaults()}
+	var problems Problems
+	for _, d := range req.Documents {
+		file := d.Path
+		if file == "" {
+			file = d.Name
+		}
+		document, err := Parse(file, d.Content, r.Modules)
+		if found, ok := errors.AsType[Problems](err); ok {
+			problems = append(problems, found...)
+		}
+		if document != nil {
+			problems = append(problems, document.CheckParameters(file, d.Parameters)...)
+			x.scopes = append(x.scopes, scope{values: document.values(d.Parameters), steps: make(map[stepKey]*ChainedStep)})
+		}
+		x.parsed = append(x.parsed, document)
+	}
+	if len(problems) == 0 {
+		problems = x.checkPhases()
+	}
+	if err := problems.Err(); err != nil {
+		return nil, err
+	}
+	if err := x.makeWorkingDirectory(); err != nil {
+		return nil, err
+	}
+	return x, x.restore()
+}
+
+// checkPhases finds names of phases that are neither the service's nor any document's.
+func (x *run) checkPhases() (problems Problems) {
+	names := standardPhases()
+	for _, d := range x.parsed {
+		for _, phase := range d.Phases {
+			names = append(names, phase.Name)
+		}
+	}
+	for _, name := range x.request.Phases {
+		if !slices.Contains(names, name) {
+			problems = append(problems, Problem{Field: "phases", Message: "unknown phase " + quote(name), Hint: didYouMean(name, names, "")})
+		}
+	}
+	return problems
+}
+
+func (x *run) makeWorkingDirectory() error {
+	dir := x.request.WorkingDirectory
+	switch {
+	case dir == "" && runtime.GOOS == "windows":
+		dir = os.TempDir()
+	case dir == "":
+		dir = "/tmp"
+	case !filepath.IsAbs(dir):
+		return Problems{{Field: "workingDirectory", Message: fmt.Sprintf("%s is not an absolute path", quote(dir))}}
+	}
+	x.workingDirectory = filepath.Clean(dir)
+	path := (&Execution{System: x.system}).Path(dir)
+	if err := os.MkdirAll(path, 0o755); err != nil {
+		return fmt.Errorf("make the working directory: %w", err)
+	}
+	return nil
+}
+
+// restore sets the state to where the run begins or goes on.
+func (x *run) restore() error {
+	digest, err := x.request.digest()
+	if err != nil {
+		return err
+	}
+	if x.request.Resume == nil {
+		x.state = &State{Version: StateVersion, Digest: digest}
+		return nil
+	}
+	if err := x.request.Resume.fits(digest, x.parsed); err != nil {
+		return err
+	}
+	state := *x.request.Resume
+	state.Chained = slices.Clone(state.Chained)
+	x.state, x.resumed = &state, true
+	for i := range state.Chained {
+		c := state.Chained[i]
+		x.scopes[c.Document].steps[stepKey{c.Phase, c.Step}] = &c
+		x.chained += c.size()
+	}
+	return nil
+}
+
+func (x *run) selected(phase Phase) bool {
+	return len(x.request.Phases) == 0 || slices.Contains(x.request.Phases, phase.Name)
+}
+
+func (x *run) documents(ctx context.Context) error {
+	s := x.state
+	for ; s.Document < len(x.parsed); s.Document++ {
+		if !slices.ContainsFunc(x.parsed[s.Document].Phases, x.selected) {
+			continue
+		}
+		if err := x.document(ctx, x.parsed[s.Document]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (x *run) document(ctx context.Context, d *Document) error {
+	s, start := x.state, time.Now()
+	if !x.resumed {
+		s.Phase, s.DocumentStatus = 0, StatusSuccess
+		x.emit(Event{Type: DocumentStarted})
+	}
+	for ; s.Phase < len(d.Phases); s.Phase++ {
+		if !x.selected(d.Phases[s.Phase]) {
+			continue
+		}
+		err := x.phase(ctx, d.Phases[s.Phase])
+		if err != nil && !errors.Is(err, errAborted) {
+			return err
+		}
+		s.DocumentStatus = worse(s.DocumentStatus, s.PhaseStatus)
+		if err != nil {
+			x.emit(Event{Type: DocumentEnded, Status: s.DocumentStatus, DurationMS: since(start)})
+			return err
+		}
+	}
+	x.emit(Event{Type: DocumentEnded, Status: s.DocumentStatus, DurationMS: since(start)})
+	return nil
+}
+
+func (x *run) phase(ctx context.Context, p Phase) error {
+	s, start := x.state, time.Now()
+	if !x.resumed {
+		s.Step, s.PhaseStatus = 0, StatusSuccess
+		x.emit(Event{Type: PhaseStarted, Phase: p.Name})
+	}
+	x.resumed = false
+	for s.Step < len(p.Steps) {
+		err := x.step(ctx, p, p.Steps[s.Step])
+		if errors.Is(err, errAborted) {
+			x.emit(Event{Type: PhaseEnded, Phase: p.Name, Status: s.PhaseStatus, DurationMS: since(start)})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	x.emit(Event{Type: PhaseEnded, Phase: p.Name, Status: s.PhaseStatus, DurationMS: since(start)})
+	return nil
+}
+
+// component is the name of the current document's component.
+func (x *run) component() string {
+	d := x.request.Documents[x.state.Document]
+	switch {
+	case d.Name != "":
+		return d.Name
+	case x.parsed[x.state.Document].Name != "":
+		return x.parsed[x.state.Document].Name
+	}
+	return d.Path
+}
+
+func (x *run) emit(e Event) {
+	if x.Events == nil {
+		return
+	}
+	x.emitting.Lock()
+	defer x.emitting.Unlock()
+	e.Time, e.Component = time.Now(), x.component()
+	x.Events(e)
+}
+
+func since(start time.Time) int64 { return time.Since(start).Milliseconds() }
