@@ -1,0 +1,63 @@
+# make build   bin/ingot, with the guest agents embedded
+# make demo    install what is needed, build, cast testdata/recipes/web-server.yaml into ./out
+# make test    install what is needed, run all tests, those that boot VMs included
+# make check   formatting and vet
+#
+# Every target may be run again: what is there is not installed or built anew.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -ec
+.DEFAULT_GOAL := build
+.PHONY: build agents setup setup-test demo test check clean
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+EMBEDDED := cmd/ingot-agent/embedded/bin
+
+# Debian packages: what Ingot runs, and what the tests compare with besides.
+PACKAGES := qemu-system-x86 qemu-utils ovmf mmdebstrap uidmap util-linux e2fsprogs dosfstools mtools
+TEST_PACKAGES := gdisk fdisk xorriso cpio gpg
+
+build: agents
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/ingot ./cmd/ingot
+
+# The agent carries no version and no build information, so that it changes only when its code does.
+agents:
+	CGO_ENABLED=0 GOOS=linux GOARCH=amd64 go build -trimpath -buildvcs=false -ldflags "-s -w" \
+		-o $(EMBEDDED)/ingot-agent-linux-amd64 ./cmd/ingot-agent
+
+# install(packages): those of them that are missing.
+define install
+	@missing=""; for p in $(1); do \
+		dpkg-query -W -f '$${db:Status-Status}' "$$p" 2>/dev/null | grep -qx installed || missing="$$missing $$p"; done; \
+	if [ -n "$$missing" ]; then \
+		echo "installing$$missing"; \
+		$(SUDO) apt-get update -qq; \
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	fi
+endef
+
+setup:
+	$(call install,$(PACKAGES))
+
+setup-test:
+	$(call install,$(PACKAGES) $(TEST_PACKAGES))
+
+demo: setup build
+	bin/ingot doctor
+	bin/ingot build testdata/recipes/web-server.yaml -o out
+
+check:
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "gofmt: $$unformatted"; exit 1; }
+	go vet ./...
+
+# One package at a time: a VM test wants both cores. The whole output is in bin/test.log.
+test: setup-test build check
+	@mkdir -p bin; status=0; \
+	go test -count=1 -p 1 -timeout 60m -v $(TESTFLAGS) ./... 2>&1 | tee bin/test.log \
+		| grep --line-buffered -E '^(ok|FAIL|panic:)|^ *--- (FAIL|SKIP)' || status=$$?; \
+	if [ $$status != 0 ]; then echo "failed; the whole output is in bin/test.log, its failures:"; \
+		grep -E -B 30 '^ *--- FAIL|^panic:' bin/test.log | tail -n 200; exit 1; fi
+
+clean:
+	rm -rf bin out $(EMBEDDED)/ingot-agent-*

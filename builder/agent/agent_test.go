@@ -1,0 +1,301 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ingot-image/ingot/builder/component"
+)
+
+// fakeSystem stands for the guest's operating system.
+type fakeSystem struct{ power chan bool }
+
+func (f fakeSystem) Info() Info { return Info{BootID: "boot-1", OS: "Test OS"} }
+func (f fakeSystem) Ready(ctx context.Context) (Ready, error) {
+	return Ready{State: "degraded", FailedUnits: []string{"a.service"}}, nil
+}
+func (f fakeSystem) BootFiles() (BootFiles, error) {
+	return BootFiles{}, errors.New("no kernel here")
+}
+func (f fakeSystem) Power(reboot bool) error { f.power <- reboot; return nil }
+func (f fakeSystem) Environment() []string   { return []string{"PATH=" + os.Getenv("PATH")} }
+
+// port is a virtio-serial port as a guest sees it: a pipe whose host end is replaced with each dial.
+type port struct {
+	hosts chan net.Conn
+}
+
+func (p *port) dial() net.Conn {
+	host, guest := net.Pipe()
+	p.hosts <- guest
+	return host
+}
+
+func (p *port) open() (io.ReadWriteCloser, error) { return <-p.hosts, nil }
+
+func serve(t *testing.T, modules component.Modules) (*port, fakeSystem) {
+	t.Helper()
+	p := &port{hosts: make(chan net.Conn, 1)}
+	system := fakeSystem{power: make(chan bool, 1)}
+	server := &Server{Modules: modules, Open: p.open, System: system}
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() { server.Serve(ctx) })
+	t.Cleanup(func() {
+		cancel()
+		close(p.hosts)
+	})
+	return p, system
+}
+
+func connected(t *testing.T, p *port) *Client {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	client, err := Connect(ctx, p.dial())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close() })
+	return client
+}
+
+func TestRequests(t *testing.T) {
+	p, system := serve(t, nil)
+	c := connected(t, p)
+	ctx := t.Context()
+
+	if info, err := c.Info(ctx); err != nil || info.OS != "Test OS" {
+		t.Errorf("Info = %+v, %v", info, err)
+	}
+	if ready, err := c.Ready(ctx); err != nil || ready.State != "degraded" || len(ready.FailedUnits) != 1 {
+		t.Errorf("Ready = %+v, %v", ready, err)
+	}
+	if _, err := c.BootFiles(ctx); err == nil || !strings.Contains(err.Error(), "no kernel here") {
+		t.Errorf("BootFiles gave %v, not the guest's error", err)
+	}
+	if err := c.Reboot(ctx); err != nil || !<-system.power {
+		t.Errorf("Reboot: %v", err)
+	}
+	if err := c.PowerOff(ctx); err != nil || <-system.power {
+		t.Errorf("PowerOff: %v", err)
+	}
+}
+
+func TestExec(t *testing.T) {
+	p, _ := serve(t, nil)
+	c := connected(t, p)
+	out, err := c.Exec(t.Context(), Command{Path: "/bin/sh", Args: []string{"-c", "cat; echo $X"}, Env: []string{"X=1"}, Stdin: "in\n"}, nil)
+	if err != nil || string(out) != "in\n1\n" {
+		t.Errorf("Exec = %q, %v", out, err)
+	}
+	_, err = c.Exec(t.Context(), Command{Path: "/bin/sh", Args: []string{"-c", "echo oops >&2; exit 7"}}, nil)
+	var exit *ExitError
+	if !errors.As(err, &exit) || exit.Code != 7 || exit.Stderr != "oops" {
+		t.Errorf("Exec of a failing command gave %v", err)
+	}
+	if _, err = c.Exec(t.Context(), Command{Path: "/does/not/exist"}, nil); err == nil {
+		t.Error("Exec of a missing program gave no error")
+	}
+	// A guest that floods is cut off, and the session goes on.
+	if _, err = c.Exec(t.Context(), Command{Path: "/bin/sh", Args: []string{"-c", "exec yes"}}, nil); err == nil || !strings.Contains(err.Error(), "bytes of output") {
+		t.Errorf("Exec of a flood gave %v", err)
+	}
+	if _, err := c.Info(t.Context()); err != nil {
+		t.Errorf("the session did not outlive a flood: %v", err)
+	}
+}
+
+func TestExecCancelled(t *testing.T) {
+	p, _ := serve(t, nil)
+	c := connected(t, p)
+	pidFile := filepath.Join(t.TempDir(), "pid")
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		for {
+			if data, _ := os.ReadFile(pidFile); len(data) > 0 {
+				cancel()
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	}()
+	_, err := c.Exec(ctx, Command{Path: "/bin/sh", Args: []string{"-c", "echo $$ >" + pidFile + "; exec sleep 1000"}}, nil)
+	if !errors.Is(err, context.Canceled) {
+		t.Fatalf("Exec gave %v", err)
+	}
+	pid, _ := os.ReadFile(pidFile)
+	for start := time.Now(); time.Since(start) < 10*time.Second; time.Sleep(10 * time.Millisecond) {
+		if _, err := os.Stat("/proc/" + strings.TrimSpace(string(pid))); err != nil {
+			return
+		}
+	}
+	t.Error("the command goes on in the guest after its request was cancelled")
+}
+
+func TestGet(t *testing.T) {
+	p, _ := serve(t, nil)
+	c := connected(t, p)
+	path := filepath.Join(t.TempDir(), "file")
+	want := bytes.Repeat([]byte("0123456789abcdef"), 300_000)
+	if err := os.WriteFile(path, want, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var got bytes.Buffer
+	if err := c.Get(t.Context(), path, 1<<30, &got); err != nil || !bytes.Equal(got.Bytes(), want) {
+		t.Errorf("Get: %d bytes, %v", got.Len(), err)
+	}
+	if err := c.Get(t.Context(), path, 10, &got); err == nil || !strings.Contains(err.Error(), "limit of 10") {
+		t.Errorf("Get over the limit gave %v", err)
+	}
+	if err := c.Get(t.Context(), t.TempDir(), 1<<30, &got); err == nil {
+		t.Error("Get of a folder gave no error")
+	}
+}
+
+// TestStaleBytes connects through a pipe in which the remains of an earlier session lie, in both directions.
+func TestStaleBytes(t *testing.T) {
+	p := &port{hosts: make(chan net.Conn, 1)}
+	server := &Server{Open: p.open, System: fakeSystem{}}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go server.Serve(ctx)
+	defer close(p.hosts)
+
+	host, guest := net.Pipe()
+	stale := "\x00\x01junk\nINGOT-AGENT 1 stale-nonce\n" + strings.Repeat("x", 5000) + "\n"
+	p.hosts <- conn{guest, io.MultiReader(strings.NewReader("\x00\x02 half a frame"), guest)}
+
+	// The host answers the stale nonce too; the agent must not take that for its own.
+	client, err := Connect(ctx, conn{host, io.MultiReader(strings.NewReader(stale), host)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if _, err := client.Info(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+// conn is a connection that is read through something else.
+type conn struct {
+	net.Conn
+	r io.Reader
+}
+
+func (c conn) Read(p []byte) (int, error) { return c.r.Read(p) }
+
+func TestReconnect(t *testing.T) {
+	p, _ := serve(t, nil)
+	for range 3 {
+		c := connected(t, p)
+		if _, err := c.Info(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+		<-c.Done()
+		if _, err := c.Info(t.Context()); !errors.Is(err, ErrSessionEnded) {
+			t.Errorf("a request on a closed session gave %v", err)
+		}
+	}
+}
+
+func TestConnectToOtherVersion(t *testing.T) {
+	host, guest := net.Pipe()
+	defer guest.Close()
+	go io.WriteString(guest, "INGOT-AGENT 99 abc\n")
+	if _, err := Connect(t.Context(), host); err == nil || !strings.Contains(err.Error(), "protocol 99") {
+		t.Errorf("Connect = %v", err)
+	}
+}
+
+func TestConnectCancelled(t *testing.T) {
+	host, guest := net.Pipe()
+	defer guest.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := Connect(ctx, host); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Connect = %v", err)
+	}
+}
+
+// FuzzConnect gives the host arbitrary bytes from a hostile guest: it must neither crash nor hang.
+func FuzzConnect(f *testing.F) {
+	f.Add([]byte("INGOT-AGENT 1 n\nINGOT-GO n\n"))
+	f.Add([]byte("INGOT-AGENT 1 n\nINGOT-GO n\n\x00\x00\x00\x01\x00\x00\x00\x01\xff\xff\xff\xff"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		host, guest := net.Pipe()
+		go io.Copy(io.Discard, guest)
+		go func() {
+			guest.Write(data)
+			guest.Close()
+		}()
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		client, err := Connect(ctx, host)
+		if err != nil {
+			return
+		}
+		client.Info(ctx)
+		client.Close()
+		if ctx.Err() != nil {
+			t.Error("a hostile guest held the host up")
+		}
+	})
+}
+
+func TestCompareVersions(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		less bool
+	}{
+		{"6.1.0-9-cloud-amd64", "6.1.0-10-cloud-amd64", true},
+		{"6.1.0-28-amd64", "6.1.0-28-cloud-amd64", true},
+		{"6.2.0", "6.10.0", true},
+		{"6.10.0", "6.2.0", false},
+	} {
+		if got := compareVersions(c.a, c.b) < 0; got != c.less {
+			t.Errorf("compareVersions(%q, %q) < 0 = %v", c.a, c.b, got)
+		}
+	}
+}
+
+func TestBootFiles(t *testing.T) {
+	root := t.TempDir()
+	write := func(name string) {
+		path := filepath.Join(root, name)
+		os.MkdirAll(filepath.Dir(path), 0o755)
+		if err := os.WriteFile(path, []byte(name), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l := Linux{Root: root}
+	if _, err := l.BootFiles(); err == nil {
+		t.Error("an empty root has boot files")
+	}
+	write("boot/vmlinuz-6.1.0-9")
+	write("boot/initrd.img-6.1.0-9")
+	write("boot/vmlinuz-6.1.0-10")
+	write("boot/initrd.img-6.1.0-10")
+	write("boot/vmlinuz-6.1.0-11") // without an initrd
+	files, err := l.BootFiles()
+	if err != nil || !strings.HasSuffix(files.Kernel.Path, "vmlinuz-6.1.0-10") || !strings.HasSuffix(files.Initrd.Path, "initrd.img-6.1.0-10") {
+		t.Errorf("BootFiles = %+v, %v", files, err)
+	}
+	// The distribution's own links win.
+	if err := errors.Join(os.Symlink("boot/vmlinuz-6.1.0-9", filepath.Join(root, "vmlinuz")), os.Symlink("boot/initrd.img-6.1.0-9", filepath.Join(root, "initrd.img"))); err != nil {
+		t.Fatal(err)
+	}
+	if files, err = l.BootFiles(); err != nil || !strings.HasSuffix(files.Kernel.Path, "vmlinuz-6.1.0-9") {
+		t.Errorf("BootFiles = %+v, %v", files, err)
+	}
+}
