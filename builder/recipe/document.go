@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
-	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -55,20 +53,21 @@ func (r *reader) read(data []byte) (root field, ok bool) {
 	if len(data) > MaxFileSize {
 		return fail(1, fmt.Sprintf("the file is larger than %d bytes", MaxFileSize), "")
 	}
+	if line, message := checkText(data); message != "" {
+		return fail(line, message, "")
+	}
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	var document yaml.Node
 	if err := decoder.Decode(&document); errors.Is(err, io.EOF) {
 		return fail(1, "the recipe is empty", "it needs at least name, semanticVersion and parentImage")
 	} else if err != nil {
-		line, message := syntaxError(err)
-		return fail(line, message, "")
+		return fail(syntaxError(err, data))
 	}
 	var second yaml.Node
 	if err := decoder.Decode(&second); err == nil {
 		fail(second.Line, "a second YAML document begins here", "a recipe is one document; remove everything from the --- on")
 	} else if !errors.Is(err, io.EOF) {
-		line, message := syntaxError(err)
-		return fail(line, message, "")
+		return fail(syntaxError(err, data))
 	}
 	left := maxNodes
 	if !bounded(&document, maxDepth, &left) {
@@ -94,19 +93,6 @@ func bounded(node *yaml.Node, depth int, left *int) bool {
 		}
 	}
 	return true
-}
-
-var yamlLine = regexp.MustCompile(`^line (\d+): `)
-
-// syntaxError takes the line out of the YAML library's message "yaml: line 3: …". The library gives no column.
-func syntaxError(err error) (line int, message string) {
-	message = strings.TrimPrefix(err.Error(), "yaml: ")
-	line = 1
-	if m := yamlLine.FindStringSubmatch(message); m != nil {
-		line, _ = strconv.Atoi(m[1])
-		message = message[len(m[0]):]
-	}
-	return line, "invalid YAML: " + message
 }
 
 func (r *reader) field(node *yaml.Node, path string) field {

@@ -14,6 +14,7 @@ type mapping struct {
 	field
 	fields map[string]field
 	order  []string
+	meant  []string // keys that unknown keys were probably meant to be
 }
 
 // mapping reads the field as a mapping with only the keys given; keys nil allows any. Unknown and repeated keys are
@@ -55,6 +56,7 @@ func (m *mapping) add(keyNode, valueNode *yaml.Node, keys []string) {
 			hint = "known here: " + strings.Join(keys, ", ")
 		}
 		report("unknown key", hint)
+		m.meant = append(m.meant, nearest(key, keys))
 	default:
 		if first, repeated := m.fields[key]; repeated {
 			report(fmt.Sprintf("the key is repeated; it is already on line %d", m.r.positions[first.path].line), "remove one of them")
@@ -78,10 +80,10 @@ func (m mapping) at(key string) (field, bool) {
 	return f, ok
 }
 
-// require gives the field of a key and records a problem if it is absent.
+// require gives the field of a key and records a problem if it is absent and was not merely misspelt.
 func (m mapping) require(key, hint string) (field, bool) {
 	f, ok := m.fields[key]
-	if !ok && m.node.Kind == yaml.MappingNode {
+	if !ok && m.node.Kind == yaml.MappingNode && !slices.Contains(m.meant, key) {
 		missing := m.field
 		missing.path = join(m.path, key)
 		m.r.positions[missing.path] = m.r.positions[m.path]

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// didYouMean gives the hint "did you mean X?" for the known word nearest to a mistyped one, "" if none is near.
-func didYouMean(mistyped string, known []string) string {
+// nearest gives the known word that a mistyped one was most likely meant to be, "" if none is near.
+func nearest(mistyped string, known []string) string {
 	if len(mistyped) > 64 {
 		return ""
 	}
@@ -16,10 +16,15 @@ func didYouMean(mistyped string, known []string) string {
 			best, distance = word, d
 		}
 	}
-	if best == "" {
-		return ""
+	return best
+}
+
+// didYouMean gives the hint "did you mean X?", "" if no known word is near.
+func didYouMean(mistyped string, known []string) string {
+	if word := nearest(mistyped, known); word != "" {
+		return fmt.Sprintf("did you mean %s?", word)
 	}
-	return fmt.Sprintf("did you mean %s?", best)
+	return ""
 }
 
 // editDistance is Levenshtein's: the fewest bytes to insert, delete or replace to make b of a.
