@@ -4,25 +4,27 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"syscall"
 )
 
-// openFile opens a regular file for reading. A named pipe or device is refused without waiting for it.
+// openFile opens a regular file for reading. A named pipe or device is refused without waiting for it. The errors of
+// this file's functions are to follow the path: "cannot be opened: permission denied".
 func openFile(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
-		return nil, fmt.Errorf("cannot open %s: %w", path, cause(err))
+		return nil, fmt.Errorf("cannot be opened: %w", cause(err))
 	}
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
-		what := "not a regular file"
+		what := "is not a regular file"
 		if info.IsDir() {
-			what = "a folder, not a file"
+			what = "is a folder, not a file"
 		}
-		err = fmt.Errorf("%s is %s", path, what)
+		err = errors.New(what)
 	}
 	if err != nil {
 		f.Close()
@@ -40,10 +42,10 @@ func readFile(path string) ([]byte, error) {
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, MaxFileSize+1))
 	if err != nil {
-		return nil, fmt.Errorf("cannot read %s: %w", path, cause(err))
+		return nil, fmt.Errorf("cannot be read: %w", cause(err))
 	}
 	if len(data) > MaxFileSize {
-		return nil, fmt.Errorf("%s is larger than %d bytes", path, MaxFileSize)
+		return nil, fmt.Errorf("is larger than %d bytes", MaxFileSize)
 	}
 	return data, nil
 }
@@ -66,7 +68,25 @@ func fileDigest(ctx context.Context, path string) (string, error) {
 			return "sha256:" + hex.EncodeToString(hash.Sum(nil)), nil
 		}
 		if err != nil {
-			return "", fmt.Errorf("cannot read %s: %w", path, cause(err))
+			return "", fmt.Errorf("cannot be read: %w", cause(err))
 		}
 	}
+}
+
+// checkFile reports why path is not a regular file that can be read. Symbolic links are followed.
+func checkFile(path string) error {
+	f, err := openFile(path)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// cause gives the reason out of an error of package os, whose text repeats the operation and the path.
+func cause(err error) error {
+	var pathError *os.PathError
+	if errors.As(err, &pathError) {
+		return pathError.Err
+	}
+	return err
 }

@@ -113,7 +113,7 @@ func (s *resolver) load(p PlannedComponent, field string) (PlannedComponent, boo
 		if errors.Is(err, fs.ErrNotExist) {
 			hint = "paths are relative to the recipe's folder"
 		}
-		s.problem(field, err.Error(), hint)
+		s.problem(field, p.Path+" "+err.Error(), hint)
 		return p, false
 	}
 	p.Content = data

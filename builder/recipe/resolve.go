@@ -2,9 +2,7 @@ package recipe
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -181,7 +179,7 @@ func (s *resolver) parent(parent ParentImage) (PlannedParentImage, error) {
 	case ParentFile:
 		p.Path = s.local(parent.Path)
 		if err := checkFile(p.Path); err != nil {
-			s.problem(field, err.Error(), "")
+			s.problem(field, p.Path+" "+err.Error(), "")
 			return p, nil
 		}
 	case ParentEarlier:
@@ -196,7 +194,7 @@ func (s *resolver) parent(parent ParentImage) (PlannedParentImage, error) {
 		if p.Kind == ParentFile {
 			var err error
 			if p.Digest, err = fileDigest(s.ctx, p.Path); err != nil && s.ctx.Err() == nil {
-				s.problem(field, err.Error(), "")
+				s.problem(field, p.Path+" "+err.Error(), "")
 			}
 		}
 		return p, nil
@@ -239,7 +237,7 @@ func (s *resolver) earlier(ref Reference) (Build, bool, error) {
 		s.problem(field, fmt.Sprintf("%s/%s has no file any more", ref.Name, v), "build it again")
 	default:
 		if err := checkFile(build.Path); err != nil {
-			s.problem(field, fmt.Sprintf("%s/%s: %v", ref.Name, v, err), "build it again")
+			s.problem(field, fmt.Sprintf("%s/%s: its file %s %v", ref.Name, v, build.Path, err), "build it again")
 			return Build{}, false, nil
 		}
 		return build, true, nil
@@ -290,22 +288,4 @@ func (s *resolver) machine(p *Plan) {
 		}
 		return
 	}
-}
-
-// checkFile reports why path is not a regular file that can be read. Symbolic links are followed.
-func checkFile(path string) error {
-	f, err := openFile(path)
-	if err != nil {
-		return err
-	}
-	return f.Close()
-}
-
-// cause gives the reason out of an error of package os, whose text repeats the operation and the path.
-func cause(err error) error {
-	var pathError *os.PathError
-	if errors.As(err, &pathError) {
-		return pathError.Err
-	}
-	return err
 }
