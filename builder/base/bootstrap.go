@@ -1,7 +1,6 @@
 package base
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"embed"
@@ -23,8 +22,11 @@ import (
 	"github.com/ingot-image/ingot/disk"
 )
 
-//go:embed debian/bootstrap.sh debian/customize.sh
+//go:embed debian
 var scripts embed.FS
+
+// scriptNames are the files of scripts, in the order they count for the digest.
+func scriptNames() []string { return []string{"bootstrap.sh", "prepare.sh", "customize.sh"} }
 
 // layoutVersion is part of every bootstrap's digest: raise it when the code that lays out the disk changes.
 const layoutVersion = "1"
@@ -114,8 +116,8 @@ func (s *Store) archives(suite Suite) (release, updates, security *archive, err 
 
 func (b *bootstrap) digestParts() []string {
 	parts := []string{"debian", layoutVersion, b.suite.Codename, b.inImage, strings.Join(b.packages, ","), strconv.FormatInt(b.diskSize, 10), kernelAppend, disk.Mke2fsConfig}
-	for _, name := range []string{"debian/bootstrap.sh", "debian/customize.sh"} {
-		data, _ := scripts.ReadFile(name)
+	for _, name := range scriptNames() {
+		data, _ := scripts.ReadFile("debian/" + name)
 		parts = append(parts, string(data))
 	}
 	return parts
@@ -154,7 +156,7 @@ func (b *bootstrap) make(ctx context.Context, dir string, progress Progress) (*B
 		"settings": settings, "packages": strings.Join(b.packages, ","), "mke2fs.conf": disk.Mke2fsConfig,
 		"sources.list": b.sources, "image-sources.list": b.inImage, "apt.conf": apt,
 	}
-	for _, name := range []string{"bootstrap.sh", "customize.sh"} {
+	for _, name := range scriptNames() {
 		data, err := scripts.ReadFile("debian/" + name)
 		if err != nil {
 			return nil, err
@@ -235,8 +237,9 @@ func (w *stageWriter) Write(p []byte) (int, error) {
 			}
 			continue
 		}
-		if text, ok := bytes.CutPrefix(w.line, []byte("I: ")); ok {
-			w.progress(strings.TrimRight(string(text), "."), 0, 0)
+		text, ok := strings.CutPrefix(string(w.line), "I: ")
+		if ok && !strings.HasPrefix(text, "running --") && !strings.HasPrefix(text, "success ") {
+			w.progress(strings.TrimRight(text, "."), 0, 0)
 		}
 		w.line = w.line[:0]
 	}

@@ -18,7 +18,7 @@ mkdir -p tmp out
 mmdebstrap --mode=root --format=directory --variant=minbase \
 	--include="$(cat packages)" \
 	--dpkgopt=force-unsafe-io --aptopt="$PWD/apt.conf" \
-	--customize-hook="$PWD/customize.sh" \
+	--essential-hook="$PWD/prepare.sh" --customize-hook="$PWD/customize.sh" \
 	"$suite" root sources.list >&2
 
 echo "I: writing the root file system" >&2

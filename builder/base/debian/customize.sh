@@ -68,18 +68,6 @@ write /etc/systemd/system/systemd-networkd-wait-online.service.d/timeout.conf <<
 END
 in_root systemctl --quiet enable systemd-networkd.service systemd-resolved.service
 
-# --- disks: by UUID, whatever the bus calls them (R1, R4, R7) -------------------------------------------------------------------
-write /etc/fstab <<-END
-	UUID=$ROOT_UUID / ext4 errors=remount-ro 0 1
-	UUID=$ESP_UUID /boot/efi vfat umask=0077,nofail 0 2
-END
-mkdir -p "$root/boot/efi"
-# Every driver, not just those of the machine that runs update-initramfs.
-write /etc/initramfs-tools/conf.d/generic <<-END
-	MODULES=most
-	RESUME=none
-END
-
 # --- console and kernel line (R3, R5, R13) ---------------------------------------------------------------------------------------
 write /etc/default/grub <<-END
 	GRUB_DEFAULT=0
