@@ -97,7 +97,7 @@ func (a *argList) machine(c *Config, m *machine, s surroundings) {
 	}
 }
 
-// ports gives a virtio-serial port for each name; the device's id is the port's name, as VSERPORT_CHANGE reports it.
+// ports gives a virtio-serial port for each name; VSERPORT_CHANGE reports the device by its id.
 func (a *argList) ports(names, sockets []string) {
 	if len(names) == 0 {
 		return
@@ -106,7 +106,7 @@ func (a *argList) ports(names, sockets []string) {
 	for i, name := range names {
 		id := fmt.Sprintf("port%d", i)
 		a.add("-chardev", "socket,id="+id+","+option("path", sockets[i])+",server=on,wait=off")
-		a.add("-device", fmt.Sprintf("virtserialport,bus=serial0.0,nr=%d,id=%s-device,chardev=%s,name=%s", i+1, id, id, name))
+		a.add("-device", fmt.Sprintf("virtserialport,bus=serial0.0,nr=%d,id=%s,chardev=%s,name=%s", i+1, portDevice(i), id, name))
 	}
 }
 

@@ -3,12 +3,16 @@ package qemu
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 )
+
+// maxVars bounds a template of UEFI variables, which is 128 KiB to 528 KiB in practice (64 MiB on arm64).
+const maxVars = 64 << 20
 
 // FirmwareKind is what a user means by firmware.
 type FirmwareKind string
@@ -183,4 +187,30 @@ func descriptorFiles(dirs []string) []string {
 		names[i] = chosen[name]
 	}
 	return names
+}
+
+// CopyVars makes a private copy of the template of UEFI variables at path, which must not exist.
+func (f *Firmware) CopyVars(path string) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("copy UEFI variables: %w", err)
+		}
+	}()
+	src, err := os.Open(f.Vars.Path)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	dst, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	n, err := io.Copy(dst, io.LimitReader(src, maxVars+1))
+	if err == nil && n > maxVars {
+		err = fmt.Errorf("%s is larger than %d MiB", f.Vars.Path, maxVars>>20)
+	}
+	if err = errors.Join(err, dst.Close()); err != nil {
+		os.Remove(path)
+	}
+	return err
 }
