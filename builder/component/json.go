@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 )
 
@@ -23,7 +22,7 @@ type jsonReader struct {
 	*reader
 	data    []byte
 	decoder *json.Decoder
-	// lines caches the position up to which line feeds were counted.
+	// How far line feeds were counted.
 	offset, line, lineStart int
 }
 
@@ -31,23 +30,19 @@ type jsonReader struct {
 func (r *reader) readJSON(data []byte) *Node {
 	j := &jsonReader{reader: r, data: data, decoder: json.NewDecoder(bytes.NewReader(data)), line: 1}
 	j.decoder.UseNumber()
-	n, err := j.value(1)
-	if err == nil && !r.stopped {
-		line, column := j.position()
-		if _, more := j.decoder.Token(); !errors.Is(more, io.EOF) {
-			r.report(line, column, "there is more text after the end of the document", "")
-		}
-	}
-	if err != nil {
-		line, column := j.at(int(j.decoder.InputOffset()))
+	var whole json.RawMessage
+	if err := json.Unmarshal(data, &whole); err != nil { // it knows the exact place, which the decoder does not
+		offset := len(data)
 		if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
-			line, column = j.at(int(syntax.Offset) - 1)
+			offset = int(syntax.Offset) - 1
 		}
-		message := strings.TrimPrefix(err.Error(), "json: ")
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			message = "unexpected end of the document"
-		}
-		r.report(line, column, message, "this is not well-formed JSON")
+		line, column := j.at(offset)
+		r.report(line, column, err.Error(), "this is not well-formed JSON")
+		return nil
+	}
+	n, err := j.value(1)
+	if err != nil {
+		r.report(0, 0, err.Error(), "this is not well-formed JSON")
 		return nil
 	}
 	return n

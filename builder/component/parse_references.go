@@ -17,6 +17,9 @@ type referenceChecker struct {
 	here     position             // of the step that is being checked
 }
 
+// maxProblems is with how many problems of a document the search for wrong references ends. Nobody reads on.
+const maxProblems = 1000
+
 type position struct{ phase, step int }
 
 func (p *parser) references(d *Document, l *locator) {
@@ -59,13 +62,16 @@ func (c *referenceChecker) node(n *Node, field string) {
 	offset := c.locator.offset(n)
 	for _, r := range scanReferences(n.Text) {
 		at := Node{Line: n.Line, Column: n.Column}
+		offset = c.locator.find(n.Text[r.start:r.end], offset)
 		message, hint := c.check(r)
-		if offset = c.locator.find(n.Text[r.start:r.end], offset); offset >= 0 {
-			at.Line, at.Column = c.locator.position(offset)
-			offset += r.end - r.start
-		}
-		if message != "" {
+		if message != "" && len(c.problems) < maxProblems {
+			if offset >= 0 {
+				at.Line, at.Column = c.locator.position(offset)
+			}
 			c.at(&at, field, "{{ "+shorten(r.text)+" }}: "+message, hint)
+		}
+		if offset >= 0 {
+			offset += r.end - r.start
 		}
 	}
 }

@@ -55,6 +55,7 @@ var yamlErrorLine = regexp.MustCompile(`^(?:yaml: )?(?:line (\d+): )?(.*)`)
 func (r *reader) yamlError(err error) {
 	match := yamlErrorLine.FindStringSubmatch(err.Error())
 	line, _ := strconv.Atoi(match[1])
+	line = max(line, 1) // the library leaves the first line out
 	hint := "this is not well-formed YAML"
 	if strings.Contains(match[2], "found character that cannot start any token") {
 		hint = "YAML is indented with spaces, not tabs; a value that starts with a special character must be quoted"
