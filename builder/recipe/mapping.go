@@ -52,7 +52,9 @@ func (m *mapping) add(keyNode, valueNode *yaml.Node, keys []string) {
 		report("merge keys are not supported", "write the keys out")
 	case keys != nil && !slices.Contains(keys, key):
 		hint := didYouMean(key, keys)
-		if hint == "" {
+		if part := partOf(key); m.path == "" && part != "" {
+			hint = "it belongs under " + part
+		} else if hint == "" {
 			hint = "known here: " + strings.Join(keys, ", ")
 		}
 		report("unknown key", hint)
@@ -65,6 +67,19 @@ func (m *mapping) add(keyNode, valueNode *yaml.Node, keys []string) {
 		m.fields[key] = m.r.field(valueNode, at.path)
 		m.order = append(m.order, key)
 	}
+}
+
+// partOf gives the part of a recipe that a key belongs to, "" if it is a key of none.
+func partOf(key string) string {
+	switch {
+	case slices.Contains(infrastructureKeys, key):
+		return "infrastructureConfiguration"
+	case slices.Contains(testsKeys, key):
+		return "imageTestsConfiguration"
+	case slices.Contains(distributionKeys, key):
+		return "distribution"
+	}
+	return ""
 }
 
 func join(path, key string) string {

@@ -160,6 +160,7 @@ func TestParseMistakes(t *testing.T) {
 		{"a version with a build", "name: web-server\nsemanticVersion: 1.0.0/3\nparentImage: debian-12\n", []string{"2:18 semanticVersion"}, "build number"},
 		{"a bad name", "name: web/server\nsemanticVersion: 1.0.0\nparentImage: debian-12\n", []string{"1:7 name"}, "not allowed"},
 		{"an unknown key", minimal + "compnents: []\n", []string{"4:1 compnents"}, "did you mean components?"},
+		{"a misplaced key", minimal + "formats: [raw]\n", []string{"4:1 formats"}, "it belongs under distribution"},
 		{"a repeated key", minimal + "name: other\n", []string{"4:1 name"}, "already on line 1"},
 		{"a merge key", minimal + "tags: &t {a: b}\namiTags:\n  <<: *t\n", []string{"6:3 amiTags.<<"}, "merge keys"},
 		{"a list as a key", minimal + "? [a]\n: b\n", []string{"4:3 "}, "key is not a string"},
