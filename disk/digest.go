@@ -66,6 +66,22 @@ func dataExtent(f *os.File, off, size int64) (start, end int64) {
 	return min(start, size), end
 }
 
+// EachExtent calls f for every range of a file that holds data, in order; what lies between reads as zeros. Where the file
+// system cannot tell, the whole file is one extent. size is the file's length in bytes.
+func EachExtent(file *os.File, size int64, f func(Extent) error) error {
+	for off := int64(0); off < size; {
+		start, end := dataExtent(file, off, size)
+		if start >= size {
+			return nil
+		}
+		if err := f(Extent{start, end - start}); err != nil {
+			return err
+		}
+		off = end
+	}
+	return nil
+}
+
 func sortedKeys[V any](m map[string]V) []string {
 	keys := make([]string, 0, len(m))
 	for k := range m {

@@ -79,7 +79,7 @@ func (m image) qcow2() (Info, error) {
 	if err := m.qcow2Extensions(&info, headerLen, cluster); err != nil {
 		return info, err
 	}
-	return info, m.qcow2Tables(&info, h, incompatible&qcow2ExtendedL2 != 0)
+	return info, m.qcow2Tables(&info, h, incompatible)
 }
 
 // qcow2Extensions walks the header extensions, which end with type 0 and lie within the first cluster.
@@ -116,11 +116,11 @@ func (m image) qcow2Extensions(info *Info, off, cluster int64) error {
 }
 
 // qcow2Tables checks the L1 table, the L2 tables it names (each of them once) and the refcount table against the file's length.
-func (m image) qcow2Tables(info *Info, h []byte, extended bool) error {
+func (m image) qcow2Tables(info *Info, h []byte, incompatible uint64) error {
 	be := binary.BigEndian
 	cluster := info.ClusterSize
 	entry := int64(8)
-	if extended {
+	if incompatible&qcow2ExtendedL2 != 0 {
 		entry = 16
 	}
 	perTable := cluster / entry
@@ -176,7 +176,7 @@ func (m image) qcow2Tables(info *Info, h []byte, extended bool) error {
 				data = int64(e & (1<<(62-(bits-8)) - 1))
 				info.Compressed = true
 			}
-			if data >= m.size {
+			if data >= m.size && incompatible&qcow2DataFile == 0 { // else it is an offset in the data file
 				return damaged(Qcow2, "data cluster at offset %d lies beyond the end of the file (%d bytes): the file is cut off or forged", data, m.size)
 			}
 		}

@@ -137,7 +137,7 @@ func (m image) vmdkTables(info Info, capacity, grain uint64, perTable uint32, gd
 	if err != nil {
 		return err
 	}
-	seen := map[uint32]bool{}
+	seen, last := map[uint32]bool{}, int64(0)
 	for i := 0; i < len(dir); i += 4 {
 		sector := le.Uint32(dir[i:])
 		if sector == 0 || seen[sector] {
@@ -149,10 +149,23 @@ func (m image) vmdkTables(info Info, capacity, grain uint64, perTable uint32, gd
 			return err
 		}
 		for j := 0; j < len(table); j += 4 {
-			if g := int64(le.Uint32(table[j:])); g*512 >= m.size {
+			g := int64(le.Uint32(table[j:]))
+			if g*512 >= m.size {
 				return damaged(VMDK, "grain at sector %d lies beyond the end of the file (%d bytes): the file is cut off or forged", g, m.size)
 			}
+			last = max(last, g)
 		}
+	}
+	if !info.Compressed || last <= 1 { // 1 marks a grain of zeros
+		return nil
+	}
+	// A compressed grain starts with a marker: its first sector (8 bytes) and its length.
+	marker, err := m.at(VMDK, "grain marker", last*512, 12)
+	if err != nil {
+		return err
+	}
+	if length := int64(le.Uint32(marker[8:])); length > m.size-last*512-12 {
+		return damaged(VMDK, "grain at sector %d, %d bytes, reaches beyond the end of the file (%d bytes): the file is cut off or forged", last, length, m.size)
 	}
 	return nil
 }

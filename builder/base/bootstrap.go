@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -82,11 +81,7 @@ func (s *Store) newBootstrap(suite Suite) (*bootstrap, error) {
 		add(updates, suite.Codename+"-updates")
 		add(security, suite.security())
 	}
-	h := sha256.New()
-	for _, part := range b.digestParts() {
-		fmt.Fprintf(h, "%d:%s,", len(part), part)
-	}
-	b.digestHex = hex.EncodeToString(h.Sum(nil))
+	b.digestHex = sha256Hex(b.digestParts()...)
 	return b, nil
 }
 
