@@ -89,6 +89,7 @@ func TestResolve(t *testing.T) {
 }
 
 func FuzzReference(f *testing.F) {
+	// More seeds are in testdata/fuzz/FuzzReference.
 	f.Add("{{ Name }}{{.X}}{{ build.A.outputs.stdout }}{{{ Name }}}{{ aws:ssm:/x }}")
 	s := scope{
 		values: map[string]string{"Name": "{{ Name }}"},
