@@ -1,0 +1,129 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/ingot-image/ingot/builder/base"
+	"github.com/ingot-image/ingot/builder/catalog"
+	"github.com/ingot-image/ingot/disk"
+	"github.com/ingot-image/ingot/export"
+)
+
+// file is one of the image's files, in the folder where files wait beside their final place.
+type file struct {
+	format disk.Format
+	path   string
+}
+
+// flatten turns the guest's overlay into the files asked for. The raw disk is made first, checked, and the source of all
+// others; it is thrown away in the end if nobody asked for it.
+func (j *job) flatten(ctx context.Context, g *guest) ([]file, error) {
+	j.rawDisk = filepath.Join(j.staging, j.fileName(disk.Raw))
+	if err := j.convert(ctx, disk.Image{Path: g.overlay, Format: disk.Qcow2}, disk.Image{Path: j.rawDisk, Format: disk.Raw}); err != nil {
+		return nil, err
+	}
+	if err := os.Remove(g.overlay); err != nil {
+		return nil, err
+	}
+	if _, err := disk.CheckClean(ctx, j.rawDisk); err != nil {
+		return nil, err
+	}
+	var files []file
+	for _, format := range j.formats() {
+		f := file{format, filepath.Join(j.staging, j.fileName(format))}
+		files = append(files, f)
+		if format == disk.Raw {
+			continue
+		}
+		if err := j.convert(ctx, disk.Image{Path: j.rawDisk, Format: disk.Raw}, disk.Image{Path: f.path, Format: format}); err != nil {
+			return nil, err
+		}
+	}
+	return files, nil
+}
+
+func (j *job) convert(ctx context.Context, src, dst disk.Image) error {
+	return disk.Convert(ctx, src, dst, func(fraction float64) {
+		j.event(Event{Type: Progress, Detail: string(dst.Format), Done: int64(fraction * 1000), Total: 1000})
+	})
+}
+
+// manifest gathers what is known of the image before its files are final.
+func (j *job) manifest(plan *Plan, parent *base.Base, f *facts, tests []Test) *Manifest {
+	m := &Manifest{
+		Name: plan.Name, Version: j.version(), DateCreated: j.started, OS: f.os,
+		Tests: tests, Packages: f.packages,
+		Accelerator: j.accelerator.Name, QEMUVersion: j.qemuVersion,
+		Inputs: []Input{{Name: parent.Name, Digest: parent.Digest}},
+	}
+	for _, c := range plan.Components {
+		m.Inputs = append(m.Inputs, Input{Name: c.Name, Digest: c.Digest})
+	}
+	m.Inputs = append(m.Inputs, Input{Name: "ingot-agent", Digest: digestOf(j.program)})
+	return m
+}
+
+// distribute moves the files to where they were asked for, the manifest last, and records the image. Either all of them
+// are there afterwards or none, and a file that is already there is never replaced.
+func (j *job) distribute(ctx context.Context, m *Manifest, files []file) (*Manifest, error) {
+	if err := j.setStatus(ctx, catalog.Distributing); err != nil {
+		return nil, err
+	}
+	for _, f := range files {
+		sum, length, err := disk.Digest(ctx, f.path)
+		if err != nil {
+			return nil, err
+		}
+		m.Outputs = append(m.Outputs, Output{Format: string(f.format), Path: filepath.Base(f.path), SHA256: sum, SizeBytes: length})
+	}
+	m.Stages = j.stages(StageDistribute)
+	data, err := m.JSON()
+	if err != nil {
+		return nil, err
+	}
+	manifest := filepath.Join(j.staging, j.fileName("json"))
+	if err := os.WriteFile(manifest, data, 0o644); err != nil {
+		return nil, err
+	}
+	return m, j.publish(ctx, m, append(files, file{path: manifest}))
+}
+
+// publish moves the files into the output folder. Until the catalog knows the image they belong to the workspace, which
+// takes them away again if the builder dies in between.
+func (j *job) publish(ctx context.Context, m *Manifest, files []file) error {
+	var paths, final []string
+	for _, f := range files {
+		paths, final = append(paths, f.path), append(final, j.final(f))
+	}
+	undo, err := export.Folder{Path: j.output, Pending: j.work.own}.Publish(paths)
+	if err != nil {
+		return err
+	}
+	if err := j.record(ctx, m); err != nil {
+		return errors.Join(err, undo())
+	}
+	return j.work.disown(final...)
+}
+
+func (j *job) final(f file) string { return filepath.Join(j.output, filepath.Base(f.path)) }
+
+// keepFailed puts the files of an image whose tests failed into the output folder after all, if that was asked for. They
+// get no manifest: what has one is good.
+func (j *job) keepFailed(cause error, files []file, tests []Test) error {
+	failure := asFailure(StageTest, cause)
+	j.failedTests = tests
+	if !j.options.KeepFailed || failure.Cancelled() {
+		return failure
+	}
+	for _, f := range files {
+		if err := os.Rename(f.path, j.final(f)); err != nil {
+			return errors.Join(failure, err)
+		}
+	}
+	failure.Hint = fmt.Sprintf("the image is kept, untested, as %s", j.final(files[0]))
+	return failure
+}

@@ -1,0 +1,194 @@
+package builder
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/ingot-image/ingot/builder/agent"
+	"github.com/ingot-image/ingot/builder/base"
+	"github.com/ingot-image/ingot/builder/component"
+	"github.com/ingot-image/ingot/builder/seed"
+	"github.com/ingot-image/ingot/disk"
+	"github.com/ingot-image/ingot/qemu"
+)
+
+// guest is the machine that becomes the image: the stages boot, apply and finalise.
+type guest struct {
+	*machine
+	job     *job
+	overlay string
+	info    *agent.Info
+}
+
+// facts is what the guest told about itself before it went down.
+type facts struct {
+	os       string
+	packages []Package
+}
+
+// boot starts the parent image on an overlay and waits until its start-up is over.
+func (j *job) boot(ctx context.Context, parent *base.Base) (_ *guest, err error) {
+	size := max(j.plan.volumeSize(), parent.Size)
+	g := &guest{job: j, overlay: j.work.path("overlay.qcow2")}
+	if err := disk.CreateOverlay(ctx, g.overlay, disk.Image{Path: parent.Disk, Format: disk.Raw}, size); err != nil {
+		return nil, err
+	}
+	root := overlayDisk(g.overlay, parent.Disk, disk.Raw, qemu.VirtIO)
+	if g.machine, err = j.machine("build", root); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			g.Close()
+		}
+	}()
+	if parent.Kernel != "" {
+		g.direct = &directBoot{kernel: parent.Kernel, initrd: parent.Initrd, append: parent.Append}
+		files, _ := seed.Direct(j.program)
+		err = g.attachSeed(seed.LabelDirect, files)
+	} else {
+		if g.config.Firmware, err = bootFirmware(parent.Disk); err != nil {
+			return nil, err
+		}
+		err = g.attachInstance("ingot-build", j.program)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := g.start(ctx); err != nil {
+		return nil, err
+	}
+	if _, err := g.ready(ctx); err != nil {
+		return nil, err
+	}
+	if g.info, err = g.agent.Info(ctx); err != nil {
+		return nil, err
+	}
+	j.event(Event{Type: Progress, Detail: fmt.Sprintf("%s, Linux %s", g.info.OS, g.info.Kernel)})
+	if size > parent.Size {
+		return g, g.grow(ctx)
+	}
+	return g, nil
+}
+
+// growScript makes the root partition and its file system as large as the disk. The root is the last partition.
+const growScript = `set -e
+root=$(findmnt -no SOURCE /)
+name=$(basename "$(readlink -f "$root")")
+disk=/dev/$(basename "$(readlink -f "/sys/class/block/$name/..")")
+number=$(cat "/sys/class/block/$name/partition")
+growpart "$disk" "$number" || [ $? -eq 1 ]
+case $(findmnt -no FSTYPE /) in
+	ext*) resize2fs "$root" ;;
+	xfs) xfs_growfs / ;;
+	btrfs) btrfs filesystem resize max / ;;
+esac`
+
+func (g *guest) grow(ctx context.Context) error {
+	if _, err := g.exec(ctx, "the root file system to grow", growScript); err != nil {
+		return fmt.Errorf("grow the root file system to the volume's size: %w", err)
+	}
+	return nil
+}
+
+// exec runs a shell script in the guest and returns its standard output.
+func (g *guest) exec(ctx context.Context, name, script string, args ...string) (out []byte, err error) {
+	wait := qemu.Wait{Name: name, Limit: finaliseLimit}
+	err = g.vm.Await(ctx, wait, func(ctx context.Context) error {
+		shell := "/bin/sh"
+		if strings.HasPrefix(script, "#!/bin/bash") {
+			shell = "/bin/bash"
+		}
+		out, err = g.agent.Exec(ctx, agent.Command{Path: shell, Args: append([]string{"-s", "--"}, args...), Stdin: script}, nil)
+		return err
+	})
+	return out, err
+}
+
+// apply runs the build and validate phases of every component.
+func (g *guest) apply(ctx context.Context) (*component.Result, error) {
+	result, err := g.run(ctx, g.job.plan.request("build", "validate"), func(e component.Event) {
+		g.job.event(Event{Type: ComponentEvent, Component: &e})
+	})
+	if err != nil {
+		return nil, err
+	}
+	if result.Status == component.StatusFailed {
+		return nil, stepFailed(StageApply, result.Failure)
+	}
+	return result, nil
+}
+
+//go:embed finalise.sh
+var finaliseScript string
+
+// packageScript lists the installed packages with the distribution's own tool: name, version, architecture.
+const packageScript = `if command -v dpkg-query >/dev/null; then
+	dpkg-query -W -f '${db:Status-Abbrev}\t${Package}\t${Version}\t${Architecture}\n' | sed -n 's/^ii *\t//p'
+elif command -v rpm >/dev/null; then
+	rpm -qa --qf '%{NAME}\t%{EPOCHNUM}:%{VERSION}-%{RELEASE}\t%{ARCH}\n' | sed 's/\t0:/\t/'
+fi`
+
+// finalise makes an image out of the instance and shuts it down.
+func (g *guest) finalise(ctx context.Context) (*facts, error) {
+	out, err := g.exec(ctx, "the list of packages", packageScript)
+	if err != nil {
+		return nil, err
+	}
+	f := &facts{os: g.info.OS}
+	for line := range bytes.Lines(out) {
+		fields := strings.Split(strings.TrimSpace(string(line)), "\t")
+		if len(fields) == 3 {
+			f.packages = append(f.packages, Package{Name: fields[0], Version: fields[1], Architecture: fields[2]})
+		}
+	}
+	if _, err := g.exec(ctx, "the guest to be cleaned", finaliseScript, g.job.plan.WorkingDirectory); err != nil {
+		return nil, fmt.Errorf("make an image out of the instance: %w", err)
+	}
+	return f, g.shutDown(ctx)
+}
+
+// machine prepares a VM with a root disk; what boots it and the seed are the caller's to add.
+func (j *job) machine(name string, root qemu.Disk) (*machine, error) {
+	folder := j.work.path(name)
+	log, err := j.openLog("console-" + name + ".log")
+	if err != nil {
+		return nil, err
+	}
+	m := &machine{folder: folder}
+	m.config = qemu.Config{
+		Accelerator: j.accelerator,
+		CPUs:        j.plan.Infrastructure.VCPUs,
+		MemoryMiB:   j.plan.Infrastructure.MemoryMiB,
+		Disks:       []qemu.Disk{root},
+		Network:     &qemu.Network{},
+		Ports:       []string{agent.PortName},
+		OnReboot:    qemu.Exit,
+		ConsoleLog:  log,
+		RuntimeDir:  j.work.sockets,
+	}
+	return m, mkdir(folder)
+}
+
+// attachSeed gives the machine its seed disk.
+func (m *machine) attachSeed(label string, files []seed.File) error {
+	d, err := seedDisk(filepath.Join(m.folder, "seed.iso"), label, files)
+	if err != nil {
+		return err
+	}
+	m.config.Disks = append(m.config.Disks, d)
+	return nil
+}
+
+// attachInstance gives the machine a seed by which cloud-init takes it for a new instance and starts the agent.
+func (m *machine) attachInstance(hostname string, program []byte) error {
+	files, err := seed.NoCloud(seed.Instance{ID: "i-" + randomHex(8), Hostname: hostname}, program)
+	if err != nil {
+		return err
+	}
+	return m.attachSeed(seed.LabelNoCloud, files)
+}

@@ -1,0 +1,292 @@
+package builder
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/ingot-image/ingot/builder/base"
+	"github.com/ingot-image/ingot/builder/catalog"
+	"github.com/ingot-image/ingot/builder/component"
+	"github.com/ingot-image/ingot/disk"
+	"github.com/ingot-image/ingot/qemu"
+)
+
+// Options says what to build and how this run differs from what the recipe says.
+type Options struct {
+	Recipe      string   // the recipe's file
+	OutputDir   string   // replaces distribution.folder
+	Formats     []string // replaces distribution.formats
+	Accelerator string   // replaces infrastructureConfiguration.accelerator
+	Test        string   // full or none; empty: as the recipe says
+	KeepFailed  bool     // keep the files of an image whose tests fail
+}
+
+// job is one build under way.
+type job struct {
+	builder *Builder
+	options Options
+	started time.Time
+
+	// From the stage resolve on.
+	plan        *Plan
+	program     []byte // the agent
+	accelerator qemu.Accelerator
+	qemuVersion string
+	catalog     *catalog.Catalog
+	build       *catalog.Build
+	work        *workspace
+	logs        string // folder
+	output      string // folder of the finished files
+	staging     string // folder in it, where files wait until they are good
+	rawDisk     string
+	failedTests []Test
+
+	mu      sync.Mutex // guards what follows; events come from several goroutines
+	events  io.Writer  // the event log
+	current string     // stage
+	since   time.Time
+	cached  bool
+	done    []Stage
+	closers []io.Closer
+}
+
+func (b *Builder) newJob(o Options) *job {
+	return &job{builder: b, options: o, started: time.Now().UTC().Truncate(time.Second)}
+}
+
+// stage runs one stage of the build, and tells of its start and end.
+func stage[T any](ctx context.Context, j *job, name string, f func(context.Context) (T, error)) (T, error) {
+	j.mu.Lock()
+	j.current, j.since, j.cached = name, time.Now(), false
+	j.mu.Unlock()
+	j.event(Event{Type: StageStarted})
+	result, err := f(ctx)
+	if err == nil {
+		// A stage that did not notice the end of its context must not be followed by the next one.
+		err = ctx.Err()
+	}
+	j.mu.Lock()
+	s := Stage{Name: name, DurationMS: time.Since(j.since).Milliseconds(), Cached: j.cached}
+	j.done = append(j.done, s)
+	j.mu.Unlock()
+	if isInputError(err) {
+		return result, err // the caller lists the mistakes; there is no build that could have failed
+	}
+	ended := Event{Type: StageEnded, DurationMS: s.DurationMS, Cached: s.Cached}
+	if err != nil {
+		ended.Failure = j.failure(name, err)
+	}
+	j.event(ended)
+	return result, err
+}
+
+// failure makes a failure of a stage's error, unless it is one of the recipe.
+func (j *job) failure(stage string, err error) *Failure {
+	f := asFailure(stage, err)
+	f.Log = j.logs
+	return f
+}
+
+// event sends an event to whoever listens and to the build's log.
+func (j *job) event(e Event) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	e.Time = time.Now().UTC()
+	if e.Stage == "" {
+		e.Stage = j.current
+	}
+	if j.events != nil {
+		if data, err := json.Marshal(e); err == nil {
+			j.events.Write(append(data, '\n'))
+		}
+	}
+	if j.builder.Events != nil {
+		j.builder.Events(e)
+	}
+}
+
+// stages gives the stages so far, with the one under way.
+func (j *job) stages(current string) []Stage {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return append(slices.Clone(j.done), Stage{Name: current, DurationMS: time.Since(j.since).Milliseconds()})
+}
+
+// resolve reads the recipe and, when nothing is wrong with it, opens the build: from here on it has a number.
+func (j *job) resolve(ctx context.Context) (*Plan, error) {
+	b := j.builder
+	plan, err := b.Plan(ctx, j.options)
+	if err != nil {
+		return nil, err
+	}
+	j.plan = plan
+	if j.accelerator, err = qemu.ChooseAccelerator(string(plan.Infrastructure.Accelerator)); err != nil {
+		return nil, err
+	}
+	if j.program, err = b.Agent("linux", "amd64"); err != nil {
+		return nil, err
+	}
+	if j.qemuVersion, err = qemuVersion(ctx); err != nil {
+		return nil, err
+	}
+	if j.output, err = filepath.Abs(plan.Distribution.Folder); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(j.output, 0o755); err != nil {
+		return nil, err
+	}
+	if err := sweep(b.Home); err != nil {
+		return nil, err
+	}
+	if j.work, err = newWorkspace(b.Home); err != nil {
+		return nil, err
+	}
+	if j.catalog, err = catalog.Open(ctx, b.CatalogPath()); err != nil {
+		return nil, err
+	}
+	if err := j.reserve(ctx); err != nil {
+		return nil, err
+	}
+	if err := j.openLogs(); err != nil {
+		return nil, err
+	}
+	j.event(Event{Type: BuildStarted, Image: j.image(), Folder: j.output, Detail: j.accelerator.String()})
+	return plan, nil
+}
+
+// qemuVersion asks the QEMU that will run the guests.
+func qemuVersion(ctx context.Context) (string, error) {
+	binary, err := qemu.FindBinary("", "")
+	if err != nil {
+		return "", err
+	}
+	info, err := qemu.InspectBinary(ctx, binary)
+	return info.Version, err
+}
+
+// base makes or finds the parent image's disk.
+func (j *job) base(ctx context.Context) (*base.Base, error) {
+	store := j.builder.Bases()
+	src := source(j.plan.ParentImage)
+	known, err := store.Plan(ctx, src)
+	if err != nil {
+		return nil, err
+	}
+	b, err := store.Get(ctx, src, func(stage string, done, total int64) {
+		j.event(Event{Type: Progress, Detail: stage, Done: done, Total: total})
+	})
+	if err != nil {
+		return nil, err
+	}
+	j.mu.Lock()
+	j.cached = known.Cached
+	j.mu.Unlock()
+	return b, j.setStatus(ctx, catalog.Building)
+}
+
+// end closes the build, however it went, and returns its error as callers of Build see it.
+func (j *job) end(ctx context.Context, m *Manifest, err error) error {
+	// What is done here must be done even if the build was interrupted.
+	ctx = context.WithoutCancel(ctx)
+	if err != nil && !isInputError(err) {
+		failure := j.failure(j.current, err)
+		err = failure
+		if recordErr := j.recordFailure(ctx, failure); recordErr != nil {
+			err = errors.Join(failure, recordErr)
+		}
+		j.event(Event{Type: BuildEnded, Image: j.image(), Failure: failure})
+	} else if err == nil {
+		j.event(Event{Type: BuildEnded, Image: j.image(), Manifest: m})
+	}
+	if j.work != nil {
+		if closeErr := j.work.close(); err == nil {
+			err = closeErr
+		}
+	}
+	for _, c := range slices.Backward(j.closers) {
+		c.Close()
+	}
+	if j.build != nil {
+		err = errors.Join(err, j.build.Close(ctx))
+	}
+	if j.catalog != nil {
+		j.catalog.Close()
+	}
+	return err
+}
+
+// testing tells whether the image is to be tested.
+func (j *job) testing() bool { return j.plan.Tests.ImageTestsEnabled }
+
+// formats are those asked for, each once.
+func (j *job) formats() []disk.Format {
+	var formats []disk.Format
+	for _, f := range j.plan.Distribution.Formats {
+		if format := disk.Format(f); !slices.Contains(formats, format) {
+			formats = append(formats, format)
+		}
+	}
+	return formats
+}
+
+// openLogs makes the folder of the build's logs, which stays, and opens the event log in it.
+func (j *job) openLogs() error {
+	v := j.build.Version
+	j.logs = filepath.Join(j.builder.Home, "builds", j.build.Name, v.String())
+	if err := mkdir(j.logs); err != nil {
+		return err
+	}
+	log, err := j.openLog("events.jsonl")
+	if err != nil {
+		return err
+	}
+	j.mu.Lock()
+	j.events = log
+	j.mu.Unlock()
+	return nil
+}
+
+// maxLog bounds each log file of a build, in bytes: no guest fills the host's disk.
+const maxLog = 64 << 20
+
+// openLog opens a log file of the build, to be closed with it.
+func (j *job) openLog(name string) (io.Writer, error) {
+	f, err := os.OpenFile(filepath.Join(j.logs, name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	j.mu.Lock()
+	j.closers = append(j.closers, f)
+	j.mu.Unlock()
+	return &boundedLog{w: f, left: maxLog}, nil
+}
+
+// fileName is the name of one of the image's files: NAME-VERSION-BUILD.EXT.
+func (j *job) fileName(extension disk.Format) string {
+	v := j.build.Version
+	return fmt.Sprintf("%s-%s-%d.%s", j.build.Name, v.WithoutBuild(), v.Build, extension)
+}
+
+// image is the build as people name it.
+func (j *job) image() string {
+	if j.build == nil {
+		return ""
+	}
+	return j.build.Name + "/" + j.build.Version.String()
+}
+
+func (j *job) version() string { return j.build.Version.String() }
+
+// isInputError tells whether the error is the user's to mend in a file.
+func isInputError(err error) bool {
+	var problems component.Problems
+	return errors.As(err, &problems)
+}

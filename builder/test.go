@@ -1,0 +1,159 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ingot-image/ingot/builder/agent"
+	"github.com/ingot-image/ingot/builder/catalog"
+	"github.com/ingot-image/ingot/builder/component"
+	"github.com/ingot-image/ingot/disk"
+	"github.com/ingot-image/ingot/qemu"
+)
+
+// testCase is one way to boot the finished image.
+type testCase struct {
+	firmware  qemu.FirmwareKind
+	disk      qemu.Interface
+	firmwares string // the manifest's word
+	file      file
+}
+
+func (c testCase) name() string { return c.firmwares + "-" + string(c.disk) }
+
+// testCases are the boots that an image must pass: by every firmware that its disk has a boot loader for, and from the
+// NVMe disk that EC2 gives it. The boots take turns with the files, so that each format is booted when there are enough.
+func testCases(files []file, modes bootModes) []testCase {
+	var cases []testCase
+	add := func(firmware qemu.FirmwareKind, name string, disk qemu.Interface) {
+		cases = append(cases, testCase{firmware, disk, name, files[len(cases)%len(files)]})
+	}
+	if modes.bios {
+		add(qemu.BIOS, "bios", qemu.VirtIO)
+	}
+	if modes.uefi {
+		add(qemu.UEFI, "uefi", qemu.VirtIO)
+	}
+	if modes.bios {
+		add(qemu.BIOS, "bios", qemu.NVMe)
+	} else {
+		add(qemu.UEFI, "uefi", qemu.NVMe)
+	}
+	return cases
+}
+
+// test boots the finished files and runs the components' test phases in each boot. It returns every test's result; the
+// error is that of the first test that failed, after which the others are stopped.
+func (j *job) test(ctx context.Context, files []file) ([]Test, error) {
+	if !j.testing() {
+		j.event(Event{Type: Progress, Detail: "not asked for"})
+		return []Test{}, nil
+	}
+	modes, err := bootModesOf(j.rawDisk)
+	if err != nil {
+		return nil, err
+	}
+	cases := testCases(files, modes)
+	if err := j.setStatus(ctx, catalog.Testing); err != nil {
+		return nil, err
+	}
+	limit := time.Duration(j.plan.Tests.TimeoutMinutes) * time.Minute
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the tests took longer than imageTestsConfiguration.timeoutMinutes (%v)", limit))
+	defer cancel()
+
+	tests := make([]Test, len(cases))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(max(1, runtime.NumCPU()/j.plan.Infrastructure.VCPUs))
+	for i, c := range cases {
+		tests[i] = Test{Name: c.name(), Firmware: c.firmwares, Disk: string(c.disk), Format: string(c.file.format)}
+		group.Go(func() error {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			j.event(Event{Type: TestStarted, Test: c.name(), Detail: "from " + filepath.Base(c.file.path)})
+			start := time.Now()
+			err := j.testOnce(ctx, c)
+			tests[i].Status, tests[i].DurationMS = TestPassed, time.Since(start).Milliseconds()
+			if err != nil {
+				if cause := context.Cause(ctx); cause != nil && errors.Is(err, context.DeadlineExceeded) {
+					err = cause
+				}
+				failure := asFailure(StageTest, err)
+				failure.Test = c.name()
+				tests[i].Status, tests[i].Failure, err = TestFailed, failure, failure
+			}
+			j.event(Event{Type: TestEnded, Test: c.name(), Status: tests[i].Status, DurationMS: tests[i].DurationMS, Failure: tests[i].Failure})
+			return err
+		})
+	}
+	err = group.Wait()
+	done := tests[:0]
+	for _, t := range tests {
+		if t.Status != "" {
+			done = append(done, t)
+		}
+	}
+	return done, err
+}
+
+// testOnce boots one throwaway VM and runs the test phases in it. The image's file is never written to.
+func (j *job) testOnce(ctx context.Context, c testCase) error {
+	firmware, err := qemu.FindFirmware(c.firmware)
+	if err != nil {
+		return err
+	}
+	overlay := j.work.path(c.name() + ".qcow2")
+	if err := disk.CreateOverlay(ctx, overlay, disk.Image{Path: c.file.path, Format: c.file.format}, 0); err != nil {
+		return err
+	}
+	m, err := j.machine(c.name(), overlayDisk(overlay, c.file.path, c.file.format, c.disk))
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	m.config.Firmware = firmware
+	if err := m.attachInstance(j.plan.Name, j.program); err != nil {
+		return err
+	}
+	if err := m.start(ctx); err != nil {
+		return err
+	}
+	ready, err := m.ready(ctx)
+	if err != nil {
+		return err
+	}
+	if err := j.judge(c.name(), ready); err != nil {
+		return err
+	}
+	result, err := m.run(ctx, j.plan.request("test"), func(e component.Event) {
+		j.event(Event{Type: ComponentEvent, Test: c.name(), Component: &e})
+	})
+	if err != nil {
+		return err
+	}
+	if result.Status == component.StatusFailed {
+		return stepFailed(StageTest, result.Failure)
+	}
+	return nil
+}
+
+// judge says whether a guest that came up came up well.
+func (j *job) judge(test string, ready *agent.Ready) error {
+	if ready.CloudInit == "error" {
+		return fmt.Errorf("cloud-init failed in the guest: %s", strings.Join(ready.CloudErrors, "; "))
+	}
+	if ready.State == "maintenance" {
+		return errors.New("the guest came up in maintenance mode")
+	}
+	if len(ready.FailedUnits) > 0 {
+		j.event(Event{Type: Warning, Test: test, Detail: "the guest came up with failed units: " + strings.Join(ready.FailedUnits, ", ")})
+	}
+	return nil
+}

@@ -1,0 +1,171 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ingot-image/ingot/builder"
+	"github.com/ingot-image/ingot/disk"
+)
+
+// buildFlags are the flags that build and plan share.
+type buildFlags struct {
+	output, accelerator, test, mirror string
+	formats                           []string
+	keepFailed                        bool
+}
+
+func (f *buildFlags) register(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVarP(&f.output, "output", "o", "", "folder of the finished files (default: the recipe's, else the current folder)")
+	flags.StringSliceVar(&f.formats, "format", nil, "formats instead of the recipe's: raw, qcow2, vmdk, vhd")
+	flags.StringVar(&f.accelerator, "accelerator", "", "auto, kvm or tcg, instead of the recipe's")
+	flags.StringVar(&f.test, "test", "", "full or none (default: as the recipe says)")
+	flags.StringVar(&f.mirror, "mirror", "", "Debian mirror for bases (default: that of this machine's apt sources)")
+	complete := func(values ...string) func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			return values, cobra.ShellCompDirectiveNoFileComp
+		}
+	}
+	cmd.RegisterFlagCompletionFunc("format", complete("raw", "qcow2", "vmdk", "vhd"))
+	cmd.RegisterFlagCompletionFunc("accelerator", complete("auto", "kvm", "tcg"))
+	cmd.RegisterFlagCompletionFunc("test", complete("full", "none"))
+	cmd.ValidArgsFunction = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return []string{"yaml", "yml"}, cobra.ShellCompDirectiveFilterFileExt
+	}
+}
+
+// options checks the flags and makes the builder's options of them.
+func (f *buildFlags) options(recipe string) (builder.Options, error) {
+	o := builder.Options{Recipe: recipe, OutputDir: f.output, Accelerator: f.accelerator, Test: f.test, KeepFailed: f.keepFailed}
+	oneOf := func(flag, value string, allowed ...string) error {
+		for _, a := range append(allowed, "") {
+			if value == a {
+				return nil
+			}
+		}
+		return usageError{fmt.Errorf("--%s %q: must be one of %s", flag, value, strings.Join(allowed, ", "))}
+	}
+	if err := oneOf("accelerator", f.accelerator, "auto", "kvm", "tcg"); err != nil {
+		return o, err
+	}
+	if err := oneOf("test", f.test, "full", "none"); err != nil {
+		return o, err
+	}
+	for _, name := range f.formats {
+		format, err := disk.ParseFormat(strings.TrimSpace(name))
+		if err != nil {
+			return o, usageError{fmt.Errorf("--format: %w", err)}
+		}
+		o.Formats = append(o.Formats, string(format))
+	}
+	return o, nil
+}
+
+func newBuild() *cobra.Command {
+	var f buildFlags
+	var verbose, asJSON bool
+	cmd := &cobra.Command{
+		Use:   "build RECIPE",
+		Short: "Build and test an image from a recipe",
+		Long: `Build runs a recipe through all its stages: it makes or finds the base, boots it, applies
+the components, finalises the instance, writes the files, boots those very files in throwaway
+VMs to test them, and only then puts them into the output folder with their manifest.
+
+An image whose tests fail leaves no file, unless --keep-failed is given.
+Exit status: 0 done, 1 the build or a test failed, 2 a mistake in the recipe or the flags
+(nothing was changed), 130 interrupted.`,
+		Example: `  ingot build web-server.yaml -o out
+  ingot build web-server.yaml --format raw,vmdk --test=none
+  ingot build web-server.yaml --json | jq -r 'select(.type=="stageEnded") | .stage'`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o, err := f.options(args[0])
+			if err != nil {
+				return err
+			}
+			b, err := newBuilder()
+			if err != nil {
+				return err
+			}
+			b.Mirror = f.mirror
+			if asJSON {
+				events := json.NewEncoder(cmd.OutOrStdout())
+				b.Events = func(e builder.Event) { events.Encode(e) }
+				_, err = b.Build(cmd.Context(), o)
+				return err
+			}
+			p := newProgress(os.Stderr, verbose)
+			b.Events = p.event
+			m, err := b.Build(cmd.Context(), o)
+			p.close()
+			if err != nil {
+				return err
+			}
+			return printFinished(cmd, m, p.output)
+		},
+	}
+	f.register(cmd)
+	cmd.Flags().BoolVar(&f.keepFailed, "keep-failed", false, "keep the files of an image whose tests fail")
+	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "show what the guest's commands print")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one event a line, as JSON")
+	return cmd
+}
+
+// printFinished tells what came out and how to run it.
+func printFinished(cmd *cobra.Command, m *builder.Manifest, folder string) error {
+	out := cmd.OutOrStdout()
+	fmt.Fprintf(out, "\n%s %s is ready:\n", m.Name, m.Version)
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	for _, o := range m.Outputs {
+		path := filepath.Join(folder, o.Path)
+		fmt.Fprintf(table, "  %s\t%s\t%s\n", path, size(onDisk(path, o.SizeBytes)), o.Format)
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "run it:  ingot run %s/%s\n", m.Name, m.Version)
+	return nil
+}
+
+func newPlan() *cobra.Command {
+	var f buildFlags
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "plan RECIPE",
+		Short: "Show what a build would do, with the digest of every input",
+		Long: `Plan reads a recipe and everything it names and prints what would run. Nothing is built, fetched
+or changed. All mistakes of the recipe and its components are reported at once, with exit status 2.`,
+		Example: `  ingot plan web-server.yaml
+  ingot plan web-server.yaml --json | jq '.components[] | {name, digest}'`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o, err := f.options(args[0])
+			if err != nil {
+				return err
+			}
+			b, err := newBuilder()
+			if err != nil {
+				return err
+			}
+			b.Mirror = f.mirror
+			plan, err := b.Plan(cmd.Context(), o)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(cmd.OutOrStdout(), plan.Plan)
+			}
+			return printPlan(cmd.OutOrStdout(), plan)
+		},
+	}
+	f.register(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the plan as JSON")
+	return cmd
+}

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+)
+
+func newDoctor() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Check that this machine has what builds need",
+		Long: `Doctor looks at every requirement of a build on this machine: QEMU, the accelerator and why it
+was chosen, firmware by QEMU's own descriptors, tools, disk space and memory. For what is
+missing it tells how to get it. Exit status 1 means that a build could not work.`,
+		Example: "  ingot doctor\n  ingot doctor --json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			b, err := newBuilder()
+			if err != nil {
+				return err
+			}
+			requirements := b.Requirements(cmd.Context())
+			missing := 0
+			for _, r := range requirements {
+				if !r.Found && !r.Optional {
+					missing++
+				}
+			}
+			out := cmd.OutOrStdout()
+			if asJSON {
+				err = printJSON(out, requirements)
+			} else {
+				t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+				for _, r := range requirements {
+					state := "found"
+					if !r.Found {
+						state = "missing"
+					}
+					if !r.Found && r.Optional {
+						state = "without"
+					}
+					fmt.Fprintf(t, "%s\t%s\t%s\n", state, r.Name, r.Detail)
+					if !r.Found && r.Fix != "" {
+						fmt.Fprintf(t, "\t\tfix: %s\n", r.Fix)
+					}
+				}
+				err = t.Flush()
+			}
+			if err == nil && missing > 0 {
+				err = errors.New(counted(missing, "requirement") + " missing")
+			}
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}

@@ -1,0 +1,237 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/ingot-image/ingot/builder"
+	"github.com/ingot-image/ingot/builder/component"
+)
+
+// progress shows a build while it runs: on a terminal the finished stages and one line that follows the running one,
+// elsewhere plain lines.
+type progress struct {
+	w        io.Writer
+	terminal bool
+	width    func() int
+	verbose  bool
+	output   string
+
+	mu      sync.Mutex
+	start   time.Time
+	stage   string
+	since   time.Time
+	doing   string            // what the running stage does
+	tests   map[string]string // what each running test does
+	said    string            // the last plain progress line
+	stopped chan struct{}
+	done    chan struct{}
+}
+
+// tick is how often a terminal's line is drawn anew.
+const tick = 200 * time.Millisecond
+
+func newProgress(w *os.File, verbose bool) *progress {
+	p := &progress{
+		w: w, verbose: verbose, start: time.Now(), tests: map[string]string{},
+		terminal: term.IsTerminal(int(w.Fd())) && os.Getenv("TERM") != "dumb",
+		stopped:  make(chan struct{}), done: make(chan struct{}),
+		width: func() int {
+			if width, _, err := term.GetSize(int(w.Fd())); err == nil && width > 0 {
+				return width
+			}
+			return 80
+		},
+	}
+	if !p.terminal {
+		close(p.done)
+		return p
+	}
+	go func() {
+		defer close(p.done)
+		for {
+			select {
+			case <-p.stopped:
+				return
+			case <-time.After(tick):
+				p.mu.Lock()
+				p.draw()
+				p.mu.Unlock()
+			}
+		}
+	}()
+	return p
+}
+
+// close ends the live line.
+func (p *progress) close() {
+	close(p.stopped)
+	<-p.done
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.erase()
+}
+
+func (p *progress) erase() {
+	if p.terminal {
+		fmt.Fprint(p.w, "\r\x1b[K")
+	}
+}
+
+// draw writes the live line.
+func (p *progress) draw() {
+	if !p.terminal || p.stage == "" {
+		return
+	}
+	doing := p.doing
+	if len(p.tests) > 0 {
+		var parts []string
+		for name, what := range p.tests {
+			parts = append(parts, strings.TrimSpace(name+" "+what))
+		}
+		doing = strings.Join(parts, ", ")
+	}
+	frames := []rune("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏")
+	frame := frames[int(time.Since(p.start)/tick)%len(frames)]
+	line := []rune(fmt.Sprintf("%c %-10s %6s  %s", frame, p.stage, elapsed(time.Since(p.since)), doing))
+	if width := p.width(); len(line) >= width {
+		line = line[:width-1]
+	}
+	fmt.Fprintf(p.w, "\r\x1b[K%s", string(line))
+}
+
+// say prints a line that stays.
+func (p *progress) say(format string, args ...any) {
+	p.erase()
+	fmt.Fprintf(p.w, format+"\n", args...)
+	p.draw()
+}
+
+// plain prints a line only where there is no live one, and not the same line twice.
+func (p *progress) plain(format string, args ...any) {
+	line := fmt.Sprintf(format, args...)
+	if p.terminal || line == p.said {
+		return
+	}
+	p.said = line
+	fmt.Fprintf(p.w, "%7s  %s\n", elapsed(time.Since(p.start)), line)
+}
+
+// event takes one event of the build.
+func (p *progress) event(e builder.Event) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch e.Type {
+	case builder.BuildStarted:
+		p.say("casting %s with %s", e.Image, e.Detail)
+		p.output = e.Folder
+	case builder.StageStarted:
+		p.stage, p.since, p.doing, p.tests = e.Stage, time.Now(), "", map[string]string{}
+		p.plain("%s", e.Stage)
+	case builder.StageEnded:
+		p.stageEnded(e)
+	case builder.Progress:
+		p.progressed(e)
+	case builder.TestStarted:
+		p.tests[e.Test] = ""
+		p.plain("%s: %s %s", e.Stage, e.Test, e.Detail)
+	case builder.TestEnded:
+		delete(p.tests, e.Test)
+		p.say("  %s %-16s %6s", mark(e.Status == builder.TestPassed), e.Test, elapsed(ms(e.DurationMS)))
+	case builder.Warning:
+		p.say("  ! %s", strings.TrimSpace(e.Test+" "+e.Detail))
+	case builder.ComponentEvent:
+		p.component(e)
+	}
+}
+
+func mark(good bool) string {
+	if good {
+		return "✓"
+	}
+	return "✗"
+}
+
+func ms(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
+
+func (p *progress) stageEnded(e builder.Event) {
+	p.stage = ""
+	if e.Failure != nil {
+		p.say("✗ %-10s %6s", e.Stage, elapsed(ms(e.DurationMS)))
+		return
+	}
+	note := ""
+	if e.Cached {
+		note = "  cached"
+	}
+	p.say("✓ %-10s %6s%s", e.Stage, elapsed(ms(e.DurationMS)), note)
+}
+
+func (p *progress) progressed(e builder.Event) {
+	p.doing = e.Detail
+	if e.Total > 0 {
+		percent := e.Done * 100 / e.Total
+		p.doing = fmt.Sprintf("%s %d%%", e.Detail, percent)
+		// Without a terminal the quarters are enough.
+		p.plain("%s: %s %d%%", e.Stage, e.Detail, percent/25*25)
+		return
+	}
+	p.plain("%s: %s", e.Stage, e.Detail)
+}
+
+// component shows what the component engine does in the guest.
+func (p *progress) component(e builder.Event) {
+	c := e.Component
+	where := strings.Join(nonEmpty(c.Component, c.Phase, c.Step), " › ")
+	switch c.Type {
+	case component.StepStarted:
+		if e.Test != "" {
+			p.tests[e.Test] = where
+		} else {
+			p.doing = where
+		}
+		if c.Attempt > 1 {
+			where += fmt.Sprintf(" (attempt %d)", c.Attempt)
+		}
+		p.plain("%s: %s", strings.Join(nonEmpty(e.Stage, e.Test), " "), where)
+	case component.Output:
+		if p.verbose {
+			for line := range strings.Lines(c.Text) {
+				p.say("  │ %s", printable(strings.TrimRight(line, "\r\n")))
+			}
+		}
+	case component.Reboot:
+		p.doing = "rebooting"
+		p.plain("%s: rebooting", strings.Join(nonEmpty(e.Stage, e.Test), " "))
+	case component.StepEnded:
+		if c.Failure != nil {
+			p.say("  ! %s: %s", where, printable(c.Failure.Message))
+		}
+	}
+}
+
+// printable takes from a guest's text what could steer the terminal.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\t' || r >= ' ' && r != 0x7f && (r < 0x80 || r > 0x9f) {
+			return r
+		}
+		return -1
+	}, text)
+}
+
+func nonEmpty(parts ...string) []string {
+	var kept []string
+	for _, part := range parts {
+		if part != "" {
+			kept = append(kept, part)
+		}
+	}
+	return kept
+}

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/ingot-image/ingot/builder"
+)
+
+func newRun() *cobra.Command {
+	o := builder.RunOptions{}
+	cmd := &cobra.Command{
+		Use:   "run IMAGE",
+		Short: "Start an image here, with its console and an ssh port, on a throwaway overlay",
+		Long: `Run starts an image of the catalog (NAME/VERSION) or a disk image file in a VM on this machine.
+The image itself is not changed: what the VM writes goes to an overlay that ends with it.
+
+The guest's serial console is this terminal; Ctrl-] ends the VM. Port 22 of the guest is
+forwarded from a port of 127.0.0.1. cloud-init in the image takes the login from a seed:
+the image's default user (on Debian: debian) gets your public ssh keys and a password that
+is printed at the start.`,
+		Example: `  ingot run web-server/1.0.x
+  ingot run out/web-server-1.0.0-1.qcow2 --uefi --forward 8080:80`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			b, err := newBuilder()
+			if err != nil {
+				return err
+			}
+			o.Image = args[0]
+			o.Started = func(i builder.Instance) {
+				fmt.Fprintf(os.Stderr, "%s with %s, %s\n", i.Path, i.Accelerator, i.Firmware)
+				fmt.Fprintf(os.Stderr, "ssh:      ssh -p %d USER@127.0.0.1 (USER: the image's default user, on Debian: debian)\n", i.SSHPort)
+				fmt.Fprintf(os.Stderr, "password: %s\n", i.Password)
+				for guest, host := range i.Forwards {
+					fmt.Fprintf(os.Stderr, "forward:  127.0.0.1:%d to port %d of the guest\n", host, guest)
+				}
+				fmt.Fprintf(os.Stderr, "Ctrl-] ends it\n\n")
+			}
+			o.Output = os.Stdout
+			ctx, cancel := cmd.Context(), func() {}
+			if term.IsTerminal(int(os.Stdin.Fd())) {
+				state, err := term.MakeRaw(int(os.Stdin.Fd()))
+				if err != nil {
+					return fmt.Errorf("prepare the terminal: %w", err)
+				}
+				cancel = func() { term.Restore(int(os.Stdin.Fd()), state) }
+				o.Input = os.Stdin
+			}
+			defer cancel()
+			return notFoundAsUsage(b.Run(ctx, o))
+		},
+	}
+	flags := cmd.Flags()
+	flags.BoolVar(&o.UEFI, "uefi", false, "boot by UEFI (default: BIOS, if the image can)")
+	flags.IntVar(&o.CPUs, "vcpus", 2, "virtual CPUs")
+	flags.IntVar(&o.MemoryMiB, "memory", 1024, "memory in MiB")
+	flags.StringVar(&o.Accelerator, "accelerator", "auto", "auto, kvm or tcg")
+	flags.IntVar(&o.SSHPort, "ssh-port", 0, "port of 127.0.0.1 for ssh (default: a free one)")
+	flags.StringArrayVar(&o.Forwards, "forward", nil, "HOST:GUEST, a further TCP port of 127.0.0.1 to one of the guest")
+	return cmd
+}
