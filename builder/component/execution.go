@@ -80,8 +80,9 @@ func (x *Execution) Path(path string) string {
 	if !filepath.IsAbs(path) {
 		path = filepath.Join(x.WorkingDirectory, path)
 	}
+	path = filepath.Clean(path) // first, so that .. does not lead out of Root
 	if x.Root == "" {
-		return filepath.Clean(path)
+		return path
 	}
 	return filepath.Join(x.Root, path)
 }

@@ -28,7 +28,8 @@ type output struct {
 
 	mu             sync.Mutex
 	sent           int64
-	cut            bool
+	cut            bool // nothing more is sent
+	closed         bool // the attempt is over; what comes now is from a process left in the background
 	captured       []byte
 	capturedCut    bool
 	stdout, stderr *outputStream
@@ -52,6 +53,9 @@ func newOutput(limit int64, send func(stream, text string)) *output {
 func (s *outputStream) Write(data []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.closed {
+		return len(data), nil
+	}
 	s.keepTail(data)
 	if s == s.stdout {
 		s.capture(data)
@@ -160,7 +164,7 @@ func (o *output) close() {
 			s.pending = nil
 		}
 	}
-	o.cut = true
+	o.closed = true
 }
 
 func size(bytes int64) string {

@@ -15,6 +15,7 @@ import (
 // The error is of type [Problems] and holds everything that is wrong with the document. The document is then what could be read of it, or
 // nil; it must not be run, but its parameters may be looked at.
 func Parse(file string, data []byte, modules Modules) (*Document, error) {
+	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	p := &parser{reader: reader{file: file}, modules: modules}
 	root := p.read(data)
 	if root == nil || p.stopped {
@@ -38,7 +39,6 @@ func (r *reader) read(data []byte) *Node {
 		r.report(invalidUTF8Line(data), 0, "the document is not valid UTF-8", "save the file as UTF-8")
 		return nil
 	}
-	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	if looksLikeJSON(r.file, data) {
 		return r.readJSON(data)
 	}

@@ -170,10 +170,10 @@ func (x *run) keep(key stepKey, inputs *Node, outputs []map[string]string) error
 		x.forget(before)
 	}
 	c := &ChainedStep{Document: s.Document, Phase: key.phase, Step: key.step, Inputs: inputs, Outputs: outputs}
-	x.chained += c.size()
-	if x.chained > maxChained {
+	if x.chained+c.size() > maxChained {
 		return fmt.Errorf("the inputs and outputs that later steps refer to are larger than %s", size(maxChained))
 	}
+	x.chained += c.size()
 	steps[key] = c
 	s.Chained = append(s.Chained, *c)
 	return nil
@@ -182,6 +182,7 @@ func (x *run) keep(key stepKey, inputs *Node, outputs []map[string]string) error
 // forget removes what an earlier attempt left.
 func (x *run) forget(c *ChainedStep) {
 	x.chained -= c.size()
+	delete(x.scopes[c.Document].steps, stepKey{c.Phase, c.Step})
 	for i, kept := range x.state.Chained {
 		if kept.Document == c.Document && kept.Phase == c.Phase && kept.Step == c.Step {
 			x.state.Chained = append(x.state.Chained[:i], x.state.Chained[i+1:]...)

@@ -2,6 +2,7 @@ package action
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/ingot-image/ingot/builder/component"
 )
@@ -20,9 +21,9 @@ type Reboot struct {
 
 // CheckInputs implements [component.InputsChecker].
 func (in *Reboot) CheckInputs(report func(input, message, hint string)) {
-	const most = 3600
-	if in.DelaySeconds < 0 || in.DelaySeconds > most {
-		report("delaySeconds", "must be between 0 and 3600", "")
+	const day = 24 * 60 * 60
+	if in.DelaySeconds < 0 || in.DelaySeconds > day {
+		report("delaySeconds", fmt.Sprintf("must be between 0 and %d", day), "")
 	}
 }
 
