@@ -67,7 +67,8 @@ func e2fsckOutput(ctx context.Context, image *os.File, offset int64) (string, er
 	if !errors.As(err, &te) {
 		return "", err
 	}
-	if te.ExitCode < 0 || te.ExitCode&^(1|4) != 0 { // 1 and 4: errors found; others: could not check
+	// Exit codes are bits: 4 is errors found and left, which may come with 8, gave up; 8 alone is that it could not check.
+	if te.ExitCode < 0 || te.ExitCode&4 == 0 {
 		return "", err
 	}
 	lines := bytes.Split([]byte(out.String()), []byte("\n"))
