@@ -100,13 +100,13 @@ func (j *job) publish(ctx context.Context, m *Manifest, files []file) error {
 		paths, final = append(paths, f.path), append(final, j.final(f))
 	}
 	undo, err := export.Folder{Path: j.output, Pending: j.work.own}.Publish(paths)
-	if err != nil {
-		return err
+	if err == nil {
+		if err = j.record(ctx, m); err != nil {
+			err = errors.Join(err, undo())
+		}
 	}
-	if err := j.record(ctx, m); err != nil {
-		return errors.Join(err, undo())
-	}
-	return j.work.disown(final...)
+	// Nothing of the build's is in the folder now, or a whole image.
+	return errors.Join(err, j.work.disown(final...))
 }
 
 func (j *job) final(f file) string { return filepath.Join(j.output, filepath.Base(f.path)) }

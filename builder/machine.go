@@ -119,14 +119,10 @@ func (m *machine) run(ctx context.Context, req component.Request, events func(co
 		// How long a step may take is the document's to say. What must not happen is waiting for a guest that is gone.
 		wait := qemu.Wait{Name: "the components to run"}
 		err := m.vm.Await(ctx, wait, func(ctx context.Context) (err error) {
-			ctx, cancel := context.WithCancelCause(ctx)
-			defer cancel(nil)
-			go m.heartbeat(ctx, cancel)
-			result, err = m.agent.Run(ctx, req, events)
-			if cause := context.Cause(ctx); err != nil && cause != nil {
-				return cause
-			}
-			return err
+			return whileAlive(ctx, heartbeatEvery, m.config.Accelerator.Limit(agentLimit), m.alive, func(ctx context.Context) error {
+				result, err = m.agent.Run(ctx, req, events)
+				return err
+			})
 		})
 		if err != nil {
 			return nil, err
@@ -154,23 +150,37 @@ const maxReboots = 15
 
 var errNoAnswer = errors.New("the guest's agent no longer answers")
 
-// heartbeat asks the agent again and again for a sign of life and cancels the work when none comes.
-func (m *machine) heartbeat(ctx context.Context, cancel context.CancelCauseFunc) {
-	limit := m.config.Accelerator.Limit(agentLimit)
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(heartbeatEvery):
+// alive asks the agent for a sign of life.
+func (m *machine) alive(ctx context.Context) error {
+	_, err := m.agent.Info(ctx)
+	return err
+}
+
+// whileAlive does some work in the guest and ends it when the guest no longer gives a sign of life within a limit.
+func whileAlive(ctx context.Context, every, limit time.Duration, alive, work func(context.Context) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(every):
+			}
+			ask, stop := context.WithTimeout(ctx, limit)
+			err := alive(ask)
+			stop()
+			if err != nil {
+				cancel(fmt.Errorf("%w (for %v)", errNoAnswer, limit))
+				return
+			}
 		}
-		ask, stop := context.WithTimeout(ctx, limit)
-		_, err := m.agent.Info(ask)
-		stop()
-		if err != nil && ctx.Err() == nil {
-			cancel(fmt.Errorf("%w (for %v)", errNoAnswer, limit))
-			return
-		}
+	}()
+	err := work(ctx)
+	if errors.Is(context.Cause(ctx), errNoAnswer) {
+		return context.Cause(ctx)
 	}
+	return err
 }
 
 // reboot takes the guest down in order and starts it again, with the kernel it has by then.

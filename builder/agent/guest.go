@@ -165,6 +165,8 @@ func (s *Server) serveStream(ctx context.Context, stream *yamux.Stream) {
 	go func() {
 		io.Copy(io.Discard, r)
 		cancel()
+		// The host reads no more: an answer that is being written must not wait for it.
+		stream.SetWriteDeadline(time.Unix(1, 0))
 	}()
 	out := &answers{w: stream}
 	if err := s.answer(ctx, req, out); err != nil {

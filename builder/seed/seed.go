@@ -69,7 +69,8 @@ StandardError=journal+console
 
 // initrdFiles are for initramfs-tools: its /init sources every file in /conf/conf.d before it runs any scripts, which is
 // where one more script can be added to those that init-bottom runs, without knowing the others (initramfs-tools(7)).
-// What the script leaves in /run is still there after the switch to the real root.
+// What the script leaves in /run is still there after the switch to the real root. An initrd without busybox has the tools
+// of klibc-utils only: no cp.
 func initrdFiles() []File {
 	deviceUnit := "dev-disk-by\\x2did-virtio\\x2d" + strings.ReplaceAll(Serial, "-", "\\x2d") + ".device"
 	return []File{
@@ -78,7 +79,7 @@ func initrdFiles() []File {
 		{Name: "scripts/init-bottom/ingot", Mode: 0o755, Data: []byte(`#!/bin/sh
 [ "$1" = prereqs ] && exit 0
 mkdir -p /run/systemd/system/sysinit.target.wants
-cp /ingot-agent.service /run/systemd/system/
+cat /ingot-agent.service >/run/systemd/system/ingot-agent.service
 ln -s ../ingot-agent.service /run/systemd/system/sysinit.target.wants/
 `)},
 		{Name: "ingot-agent.service", Mode: 0o644, Data: fmt.Appendf(nil, unit, deviceUnit, device, agent.PortName)},

@@ -1,0 +1,233 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/ingot-image/ingot/builder"
+	"github.com/ingot-image/ingot/builder/catalog"
+	"github.com/ingot-image/ingot/builder/component"
+)
+
+// TestFailingStep wants a failing step's report: component, phase, step, action, exit status and what it printed.
+func TestFailingStep(t *testing.T) {
+	s := newSite(t)
+	stderr := s.fail(example(t, "fails-at-step-3.yaml"))
+	expect(t, stderr, "component: fails-at-step-3", "phase:", "build", "step:", "action:    ExecuteBash", "exit:      7", "stderr:", "logs:")
+	if _, err := os.ReadDir(s.out); err != nil {
+		t.Error(err)
+	}
+	s.expectClean()
+	stdout, _ := s.run(0, "images", "fails-at-step-3/1.0.0", "--json")
+	var image struct {
+		Status  catalog.Status
+		Failure builder.Failure
+	}
+	if err := json.Unmarshal([]byte(stdout), &image); err != nil || image.Status != catalog.Failed ||
+		image.Failure.ComponentFailure == nil || image.Failure.ComponentFailure.ExitCode == nil || *image.Failure.ComponentFailure.ExitCode != 7 {
+		t.Errorf("catalog: %v, %s", err, stdout)
+	}
+}
+
+// TestGuests takes guests that go wrong in ways of their own: each is one clear error that names the cause.
+func TestGuests(t *testing.T) {
+	s := newSite(t)
+	step := func(name, script, more string) string {
+		return "      - name: " + name + "\n        action: ExecuteBash\n" + more + "        inputs:\n          commands:\n            - " + script + "\n"
+	}
+	const build = "  - name: build\n    steps:\n"
+	for _, c := range []struct {
+		name, phases string
+		want         []string
+	}{
+		{"panics", build + step("Panic", "echo 1 > /proc/sys/kernel/sysrq; sleep 1; echo c > /proc/sysrq-trigger; sleep 100", ""),
+			[]string{"apply:", "kernel panic", "console:"}},
+		{"powers-off", build + step("PowerOff", "systemctl poweroff; sleep 1000", ""),
+			[]string{"apply:", "powered itself off"}},
+		{"floods-and-never-ends", build +
+			step("Flood", "head -c 1G /dev/zero | tr '\\\\0' x", "") +
+			step("FloodErr", "head -c 100M /dev/zero | tr '\\\\0' y >&2", "") +
+			step("NeverEnds", "echo about to hang >&2; sleep 100000 & wait", "        timeoutSeconds: 5\n"),
+			[]string{"step:      NeverEnds", "timed out", "| about to hang"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			expect(t, s.fail(s.recipe(c.name, c.phases)), c.want...)
+			s.expectClean()
+		})
+	}
+}
+
+// TestReboots wants a step that exits 194 to run again after the reboot, the Reboot action to go on with the next one, and
+// what steps remember to survive.
+func TestReboots(t *testing.T) {
+	s := newSite(t)
+	s.build(s.recipe("reboots", `  - name: build
+    steps:
+      - name: Remember
+        action: ExecuteBash
+        inputs:
+          commands: ["cat /proc/sys/kernel/random/boot_id"]
+      - name: RunTwice
+        action: ExecuteBash
+        inputs:
+          commands:
+            - echo run >> /var/lib/runs
+            - '[ $(wc -l < /var/lib/runs) -ge 2 ] || exit 194'
+      - name: Restart
+        action: Reboot
+      - name: AnotherBoot
+        action: ExecuteBash
+        inputs:
+          commands:
+            - test $(wc -l < /var/lib/runs) -eq 2
+            - test "{{ build.Remember.outputs.stdout }}" != "$(cat /proc/sys/kernel/random/boot_id)"
+            - test "$(journalctl --list-boots 2>/dev/null | wc -l)" -ne 1 || true
+`), "--test=none")
+	s.expectClean()
+}
+
+// TestFailingTest wants an image whose tests fail to leave no file, or the files without a manifest if asked to.
+func TestFailingTest(t *testing.T) {
+	s := newSite(t)
+	recipe := s.recipe("bad-image", `  - name: test
+    steps:
+      - name: NotThere
+        action: Assert
+        inputs:
+          fileExists: /not/there
+`)
+	expect(t, s.fail(recipe), "test (bios-virtio)", "step:      NotThere", "phase:     test")
+	s.expectClean()
+	if stdout, _ := s.run(0, "images"); !strings.Contains(stdout, "FAILED") {
+		t.Errorf("the catalog says\n%s", stdout)
+	}
+	s.fail(recipe, "--keep-failed")
+	if _, err := os.Stat(filepath.Join(s.out, "bad-image-1.0.0-2.raw")); err != nil {
+		t.Error(err)
+	}
+	if files, _ := filepath.Glob(filepath.Join(s.out, "*.json")); len(files) > 0 {
+		t.Errorf("a failed image has a manifest: %v", files)
+	}
+}
+
+// TestKill kills builds in every stage with a signal that cannot be caught. Nothing may be left, and the next build works.
+func TestKill(t *testing.T) {
+	s := newSite(t)
+	hello := example(t, "hello.yaml")
+	slow := s.recipe("slow", "  - name: build\n    steps:\n      - name: Sleep\n        action: ExecuteBash\n        inputs:\n          commands: [sleep 1000]\n")
+	stage := func(name string) func(builder.Event) bool {
+		return func(e builder.Event) bool { return e.Type == builder.StageStarted && e.Stage == name }
+	}
+	for _, c := range []struct {
+		name, recipe string
+		until        func(builder.Event) bool
+		after        time.Duration
+		args         []string
+	}{
+		{"resolve", hello, stage("resolve"), 50 * time.Millisecond, nil},
+		{"boot", hello, stage("boot"), 5 * time.Second, nil},
+		{"apply", slow, func(e builder.Event) bool {
+			return e.Component != nil && e.Component.Type == component.StepStarted
+		}, time.Second, nil},
+		{"finalise", hello, stage("finalise"), 2 * time.Second, nil},
+		{"flatten", hello, stage("flatten"), 300 * time.Millisecond, nil},
+		{"test", hello, stage("test"), 5 * time.Second, nil},
+		{"distribute", hello, stage("distribute"), 500 * time.Millisecond, []string{"--test=none"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cmd := s.follow(c.until, c.recipe, c.args...)
+			time.Sleep(c.after)
+			if err := cmd.Process.Signal(syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+			cmd.Wait()
+			s.expectClean()
+		})
+	}
+	s.build(hello, "--test=none")
+	s.expectClean()
+	stdout, _ := s.run(0, "images", "hello")
+	if n := strings.Count(stdout, "FAILED"); n < 4 || !strings.Contains(stdout, "AVAILABLE") {
+		t.Errorf("the catalog says\n%s", stdout)
+	}
+}
+
+// TestKillWhileBootstrapping kills a build that makes its base, which is where the most processes run.
+func TestKillWhileBootstrapping(t *testing.T) {
+	s := newSite(t)
+	if err := os.Remove(filepath.Join(s.home, "bases")); err != nil {
+		t.Fatal(err)
+	}
+	cmd := s.follow(func(e builder.Event) bool { return strings.Contains(e.Detail, "installing") }, example(t, "hello.yaml"))
+	time.Sleep(2 * time.Second)
+	cmd.Process.Signal(syscall.SIGKILL)
+	cmd.Wait()
+	s.expectClean()
+	entries, _ := os.ReadDir(filepath.Join(s.home, "bases"))
+	for _, e := range entries {
+		if !strings.HasSuffix(e.Name(), ".lock") {
+			t.Errorf("left in bases: %s", e.Name())
+		}
+	}
+}
+
+// TestInterrupt wants Ctrl-C to end a build in order: exit status 130, CANCELLED, nothing left.
+func TestInterrupt(t *testing.T) {
+	s := newSite(t)
+	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+		cmd := s.follow(func(e builder.Event) bool { return e.Type == builder.StageStarted && e.Stage == "boot" }, example(t, "hello.yaml"))
+		time.Sleep(2 * time.Second)
+		cmd.Process.Signal(signal)
+		cmd.Wait()
+		if code := cmd.ProcessState.ExitCode(); code != 130 {
+			t.Errorf("%v: exit status %d", signal, code)
+		}
+		s.expectClean()
+	}
+	if stdout, _ := s.run(0, "images"); strings.Count(stdout, "CANCELLED") != 2 {
+		t.Errorf("the catalog says\n%s", stdout)
+	}
+}
+
+// TestTwoBuilds runs two builds of one recipe at once.
+func TestTwoBuilds(t *testing.T) {
+	s := newSite(t)
+	hello := example(t, "hello.yaml")
+	versions := make(chan string, 2)
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			out, err := s.command("build", hello, "-o", s.out, "--test=none").Output()
+			if err != nil {
+				t.Error(err)
+			}
+			version, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimSpace(string(out)), "hello "), " ")
+			versions <- version
+		})
+	}
+	wg.Wait()
+	if a, b := <-versions, <-versions; a == b || a == "" || b == "" {
+		t.Errorf("two builds at once have the versions %q and %q", a, b)
+	}
+	s.expectClean()
+}
+
+// TestFullDisk gives a build an output folder that is too small.
+func TestFullDisk(t *testing.T) {
+	s := newSite(t)
+	if os.Geteuid() != 0 {
+		t.Skip("only root can mount a small file system")
+	}
+	if err := syscall.Mount("tmpfs", s.out, "tmpfs", 0, "size=64m"); err != nil {
+		t.Skipf("cannot mount a small file system: %v", err)
+	}
+	defer syscall.Unmount(s.out, 0)
+	expect(t, s.fail(example(t, "hello.yaml"), "--test=none"), "flatten:", "no space left on device", s.out)
+	s.expectClean()
+}
