@@ -7,12 +7,12 @@ import (
 	"strings"
 )
 
-// surroundings are what a running VM adds to its Config: inherited file descriptors and files of its own folder.
+// surroundings are what a running VM adds to its Config: an inherited file descriptor and files of its own folder.
 type surroundings struct {
-	monitorFD, consoleFD int      // connected sockets
-	ports                []string // socket paths, one for each Config.Ports
-	vars                 string   // the VM's own UEFI variables
-	sandbox              bool
+	monitorFD int      // a connected socket
+	ports     []string // socket paths, one for each Config.Ports
+	vars      string   // the VM's own UEFI variables
+	sandbox   bool
 }
 
 // arguments builds QEMU's argument list. Config has been validated.
@@ -37,7 +37,7 @@ func (c *Config) arguments(m *machine, s surroundings) []string {
 	a.add("-device", m.panicDevice, "-action", "panic=none")
 	a.add("-object", "rng-builtin,id=rng0", "-device", "virtio-rng-pci,id=rng0-device,rng=rng0")
 	a.add("-chardev", fmt.Sprintf("socket,id=monitor,fd=%d", s.monitorFD), "-mon", "chardev=monitor,mode=control")
-	a.add("-chardev", fmt.Sprintf("socket,id=console,fd=%d", s.consoleFD), "-serial", "chardev:console")
+	a.add("-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console")
 	a.ports(c.Ports, s.ports)
 	a.disks(c.Disks)
 	a.network(c.Network)

@@ -5,12 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"regexp"
 	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -25,7 +26,8 @@ const (
 // What the guest prints is hostile: lines are bounded and hold no control characters, and a guest that prints a
 // message of failure can only make its own VM fail.
 type Console struct {
-	conn     net.Conn
+	out      *os.File // what the guest prints
+	in       *os.File // what is typed
 	log      io.Writer
 	logLeft  int64 // bytes that may still be written to log; negative is no bound
 	done     chan struct{}
@@ -34,9 +36,9 @@ type Console struct {
 
 	mu      sync.Mutex
 	term    terminal
-	lines   []string // the last ones, at least keptLines
-	boot    int      // index in lines of the first since the last reset
-	notes   []string // the last keptNotes details, since the last reset
+	lines   []string  // the last ones, at least keptLines
+	boot    int       // index in lines of the first since the last reset
+	notes   []Finding // the last keptNotes details, since the last reset
 	finding *Finding
 	watches map[*watch]struct{}
 	last    time.Time // of the last output
@@ -49,12 +51,35 @@ type watch struct {
 	found chan string // has room for one
 }
 
-func newConsole(conn net.Conn, log io.Writer, limit int64) *Console {
+// openConsole makes a console and returns the ends of its pipes that are to be QEMU's standard input and output.
+//
+// Pipes and not a socket: QEMU sends byte by byte and drops what does not fit at once, and a socket's buffer is
+// full after a few hundred one-byte messages, while a pipe packs them.
+func openConsole(log io.Writer, limit int64) (c *Console, stdin, stdout *os.File, err error) {
+	in, typed, err := os.Pipe()
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("make console: %w", err)
+	}
+	printed, out, err := os.Pipe()
+	if err != nil {
+		in.Close()
+		typed.Close()
+		return nil, nil, nil, fmt.Errorf("make console: %w", err)
+	}
+	if raw, err := printed.SyscallConn(); err == nil {
+		// As much as an ordinary user may have; a smaller one does too.
+		raw.Control(func(fd uintptr) { unix.FcntlInt(fd, unix.F_SETPIPE_SZ, 1<<20) })
+	}
+	return newConsole(printed, typed, log, limit), in, out, nil
+}
+
+func newConsole(out, in *os.File, log io.Writer, limit int64) *Console {
 	if limit == 0 {
 		limit = defaultConsoleLog
 	}
 	c := &Console{
-		conn:     conn,
+		out:      out,
+		in:       in,
 		log:      log,
 		logLeft:  limit,
 		done:     make(chan struct{}),
@@ -66,19 +91,24 @@ func newConsole(conn net.Conn, log io.Writer, limit int64) *Console {
 	return c
 }
 
+func (c *Console) close() {
+	c.in.Close()
+	c.out.Close()
+}
+
 // read takes the console's output until the connection ends.
 func (c *Console) read() {
 	defer close(c.done)
 	buf := make([]byte, 32<<10)
 	for {
-		n, err := c.conn.Read(buf)
+		n, err := c.out.Read(buf)
 		if n > 0 {
 			c.writeLog(buf[:n])
 			c.mu.Lock()
 			c.last = time.Now()
 			c.term.Write(buf[:n])
 			c.mu.Unlock()
-			c.conn.SetReadDeadline(time.Now().Add(quiet))
+			c.out.SetReadDeadline(time.Now().Add(quiet))
 		}
 		if err == nil {
 			continue
@@ -96,7 +126,7 @@ func (c *Console) read() {
 			return
 		}
 		c.mu.Unlock()
-		c.conn.SetReadDeadline(time.Time{})
+		c.out.SetReadDeadline(time.Time{})
 	}
 }
 
@@ -160,22 +190,20 @@ func (c *Console) match(text string, finished bool) {
 		if p.Fatal {
 			c.failLocked(f)
 		} else {
-			c.note(f.Cause)
+			c.note(*f)
 		}
 		return
 	}
 }
 
-func (c *Console) note(s string) {
-	for _, n := range c.notes {
-		if n == s {
-			return
-		}
+func (c *Console) note(f Finding) {
+	if f.Cause == "" || slices.ContainsFunc(c.notes, func(n Finding) bool { return n.Cause == f.Cause }) {
+		return
 	}
 	if len(c.notes) == keptNotes {
 		c.notes = append(c.notes[:0], c.notes[1:]...)
 	}
-	c.notes = append(c.notes, s)
+	c.notes = append(c.notes, f)
 }
 
 // fail records that the guest has failed in a way seen otherwise than on the console.
@@ -214,10 +242,10 @@ func (c *Console) Tail(n int) []string {
 
 // Notes returns details seen on the console since the machine was last reset that may explain a failure, oldest
 // first: mounts that failed, processes killed for memory, boot options the firmware could not load.
-func (c *Console) Notes() []string {
+func (c *Console) Notes() []Finding {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return append([]string(nil), c.notes...)
+	return slices.Clone(c.notes)
 }
 
 // Finding returns the first message of failure, nil if there was none. Failed is closed when there is one.
@@ -262,8 +290,9 @@ func (c *Console) Expect(ctx context.Context, re *regexp.Regexp) (string, error)
 	}
 }
 
-// Write types into the console.
-func (c *Console) Write(p []byte) (int, error) { return c.conn.Write(p) }
+// Write types into the console. It blocks while the guest does not read and QEMU's buffer is full, at most until the
+// VM ends.
+func (c *Console) Write(p []byte) (int, error) { return c.in.Write(p) }
 
 // settle waits until the console has been silent for d, at most max, or until it ends or ctx does: the lines
 // after a message of failure often say more than it does.

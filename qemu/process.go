@@ -24,12 +24,12 @@ type process struct {
 	exited bool // the pid may belong to somebody else from now on
 }
 
-// startProcess runs binary. files become its descriptors from 3 on.
-func startProcess(binary string, args []string, files []*os.File) (*process, error) {
+// startProcess runs binary with the given standard input and output; files become its descriptors from 3 on.
+func startProcess(binary string, args []string, stdin, stdout *os.File, files ...*os.File) (*process, error) {
 	p := &process{stderr: &tail{max: 16 << 10}, done: make(chan struct{})}
 	cmd := exec.Command(binary, args...)
 	cmd.ExtraFiles = files
-	cmd.Stdout, cmd.Stderr = p.stderr, p.stderr
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, stdout, p.stderr
 	cmd.Env = environment("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH")
 	cmd.WaitDelay = 2 * time.Second
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}

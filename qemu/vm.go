@@ -94,7 +94,7 @@ func start(ctx context.Context, config Config) (_ *VM, err error) {
 
 // launch starts the process and the readers of its output. After an error nothing runs.
 func (vm *VM) launch(m *machine) error {
-	s := surroundings{monitorFD: 3, consoleFD: 4, sandbox: vm.binary.Sandbox}
+	s := surroundings{monitorFD: 3, sandbox: vm.binary.Sandbox}
 	for i, name := range vm.config.Ports {
 		path := vm.dir.file(fmt.Sprintf("p%d.sock", i))
 		vm.sockets[name] = path
@@ -109,26 +109,26 @@ func (vm *VM) launch(m *machine) error {
 			}
 		}
 	}
-	monitor, monitorEnd, err := socketPair("monitor")
+	monitor, monitorEnd, err := socketPair()
 	if err != nil {
 		return err
 	}
 	defer monitorEnd.Close()
-	console, consoleEnd, err := socketPair("console")
+	console, stdin, stdout, err := openConsole(vm.config.ConsoleLog, vm.config.ConsoleLogLimit)
 	if err != nil {
 		monitor.Close()
 		return err
 	}
-	defer consoleEnd.Close()
+	defer stdin.Close()
+	defer stdout.Close()
 	vm.args = vm.config.arguments(m, s)
-	vm.process, err = startProcess(vm.binary.Path, vm.args, []*os.File{monitorEnd, consoleEnd})
+	vm.process, err = startProcess(vm.binary.Path, vm.args, stdin, stdout, monitorEnd)
 	if err != nil {
 		monitor.Close()
-		console.Close()
+		console.close()
 		return err
 	}
-	vm.monitor = NewMonitor(monitor)
-	vm.console = newConsole(console, vm.config.ConsoleLog, vm.config.ConsoleLogLimit)
+	vm.monitor, vm.console = NewMonitor(monitor), console
 	go vm.console.read()
 	events, err := vm.monitor.Events(context.Background())
 	if err != nil { // cannot be: the monitor is new
@@ -145,19 +145,19 @@ func (vm *VM) launch(m *machine) error {
 	return nil
 }
 
-// socketPair returns a connected pair: our end, and the end to be inherited by QEMU. Unlike a socket in the file
-// system it has no name that others could connect to, and no moment in which output is lost.
-func socketPair(name string) (net.Conn, *os.File, error) {
+// socketPair returns the two ends of a connection for the monitor: ours, and the one to be inherited by QEMU.
+// Unlike a socket in the file system it has no name that others could connect to, and it is there from the start.
+func socketPair() (net.Conn, *os.File, error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, nil, fmt.Errorf("make socket for the %s: %w", name, err)
+		return nil, nil, fmt.Errorf("make socket for the monitor: %w", err)
 	}
-	ours, theirs := os.NewFile(uintptr(fds[0]), name), os.NewFile(uintptr(fds[1]), name)
+	ours, theirs := os.NewFile(uintptr(fds[0]), "monitor"), os.NewFile(uintptr(fds[1]), "monitor")
 	conn, err := net.FileConn(ours)
 	ours.Close()
 	if err != nil {
 		theirs.Close()
-		return nil, nil, fmt.Errorf("make socket for the %s: %w", name, err)
+		return nil, nil, fmt.Errorf("make socket for the monitor: %w", err)
 	}
 	return conn, theirs, nil
 }
@@ -165,12 +165,12 @@ func socketPair(name string) (net.Conn, *os.File, error) {
 // supervise waits for the process's end and cleans up after it.
 func (vm *VM) supervise(watched <-chan struct{}) {
 	<-vm.process.done
-	// The sockets' other ends are gone, so the readers see all that was sent and then the end.
+	// The other ends of its connections are gone, so the readers see all that was sent and then the end.
 	<-vm.console.done
 	vm.monitor.Disconnect()
 	<-watched
 	err := vm.dir.remove()
-	vm.console.conn.Close()
+	vm.console.close()
 	vm.mu.Lock()
 	vm.cleanup = errors.Join(err, vm.console.logErr)
 	vm.mu.Unlock()

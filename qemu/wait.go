@@ -178,8 +178,15 @@ func (vm *VM) explain(ctx context.Context, w Wait, reason WaitReason, limit time
 			e.Cause += fmt.Sprintf("; the guest has restarted %d times", n)
 		}
 	}
-	if notes := vm.console.Notes(); len(notes) > 0 {
-		e.Cause += " (" + strings.Join(notes[max(0, len(notes)-2):], "; ") + ")"
+	var details []string
+	for _, note := range vm.console.Notes() {
+		details = append(details, note.Cause)
+		if note.Hint != "" {
+			e.Hint = note.Hint
+		}
+	}
+	if len(details) > 0 {
+		e.Cause += " (" + strings.Join(details[max(0, len(details)-2):], "; ") + ")"
 	}
 	e.Console = vm.console.Tail(consoleTail)
 	return e
