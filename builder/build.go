@@ -34,7 +34,7 @@ func (b *Builder) Build(ctx context.Context, o Options) (manifest *Manifest, err
 	if err != nil {
 		return nil, err
 	}
-	defer guest.Close()
+	defer func() { err = guest.leave(ctx, err) }()
 	if _, err = stage(ctx, j, StageApply, guest.apply); err != nil {
 		return nil, err
 	}
