@@ -203,7 +203,14 @@ func debianArchives(entries []aptEntry, codename, arch string) (release, updates
 		}
 		return fallback
 	}
-	return pick(codename), pick(codename + "-updates"), pick(codename+"-security", codename+"/updates")
+	// Only the address matters, the suite is replaced: so a machine that follows "stable" or "testing" will do as well.
+	release = pick(codename)
+	for _, alias := range []string{"stable", "oldstable", "testing", "sid", "unstable"} {
+		if release == nil {
+			release, codename = pick(alias), alias
+		}
+	}
+	return release, pick(codename + "-updates"), pick(codename+"-security", codename+"/updates")
 }
 
 // sourceLine writes a line of sources.list. Credentials in the URI are left out unless secrets is set.

@@ -119,13 +119,14 @@ func (s *Store) download(ctx context.Context, u *url.URL, want, dst string, prog
 			}
 			progress("download", total, max(resp.ContentLength, 0))
 		}
+		// First: a cancelled request may look like one that ended.
+		if cause := context.Cause(ctx); cause != nil {
+			return cause
+		}
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
-			if cause := context.Cause(ctx); cause != nil {
-				return cause
-			}
 			return err
 		}
 	}

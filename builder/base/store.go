@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -72,7 +73,8 @@ func (s *Store) Get(ctx context.Context, src Source, progress Progress) (*Base, 
 	if err := os.MkdirAll(s.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("base %s: %w", r.name, err)
 	}
-	unlock, err := lock(ctx, filepath.Join(s.Dir, "."+r.digest+".lock"), func() {
+	s.sweep(ctx)
+	unlock, err := lock(ctx, s.lockPath(r.digest), func() {
 		progress("waiting for another build to make this base", 0, 0)
 	})
 	if err != nil {
@@ -88,7 +90,7 @@ func (s *Store) Get(ctx context.Context, src Source, progress Progress) (*Base, 
 
 // make makes a base. The lock on its digest is held.
 func (s *Store) make(ctx context.Context, r *recipe, progress Progress) (b *Base, err error) {
-	final, work := s.path(r.digest), filepath.Join(s.Dir, "."+r.digest+".making")
+	final, work := s.path(r.digest), filepath.Join(s.Dir, "."+r.digest+makingSuffix)
 	for _, stale := range []string{final, work} {
 		if err := removeTree(ctx, stale); err != nil {
 			return nil, fmt.Errorf("base %s: %w", r.name, err)
@@ -118,7 +120,25 @@ func (s *Store) make(ctx context.Context, r *recipe, progress Progress) (b *Base
 	return s.load(r.digest)
 }
 
-func (s *Store) path(digest string) string { return filepath.Join(s.Dir, digest) }
+func (s *Store) path(digest string) string     { return filepath.Join(s.Dir, digest) }
+func (s *Store) lockPath(digest string) string { return filepath.Join(s.Dir, "."+digest+".lock") }
+
+const makingSuffix = ".making"
+
+// sweep removes what killed processes left: unfinished bases that nobody holds the lock of. It does what it can.
+func (s *Store) sweep(ctx context.Context) {
+	entries, _ := os.ReadDir(s.Dir)
+	for _, e := range entries {
+		digest, ok := strings.CutSuffix(strings.TrimPrefix(e.Name(), "."), makingSuffix)
+		if !ok {
+			continue
+		}
+		if unlock, err := tryLock(s.lockPath(digest)); err == nil && unlock != nil {
+			removeTree(ctx, filepath.Join(s.Dir, e.Name()))
+			unlock()
+		}
+	}
+}
 
 // record is base.json: the base, and the lengths of its files.
 type record struct {
@@ -199,14 +219,16 @@ func (s *Store) load(digest string) (*Base, error) {
 }
 
 // removeTree removes what a bootstrap left. Parts of the tree may belong to subordinate IDs, which only root of the same user
-// namespace may delete.
+// namespace may delete. Processes that were killed a moment ago may still be adding to it.
 func removeTree(ctx context.Context, dir string) error {
-	err := os.RemoveAll(dir)
-	if err == nil || os.Geteuid() == 0 || !errors.Is(err, syscall.EACCES) && !errors.Is(err, syscall.EPERM) {
-		return err
+	for try := 0; ; try++ {
+		err := os.RemoveAll(dir)
+		if os.Geteuid() != 0 && (errors.Is(err, syscall.EACCES) || errors.Is(err, syscall.EPERM)) {
+			err = inNamespace(ctx, filepath.Dir(dir), nil, "rm", "-rf", "--one-file-system", "--", "./"+filepath.Base(dir))
+		}
+		if err == nil || try == 20 || context.Cause(ctx) != nil {
+			return err
+		}
+		time.Sleep(100 * time.Millisecond)
 	}
-	if err := inNamespace(ctx, filepath.Dir(dir), nil, "rm", "-rf", "--one-file-system", "--", "./"+filepath.Base(dir)); err != nil {
-		return err
-	}
-	return os.RemoveAll(dir)
 }
