@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -276,5 +277,31 @@ func TestRun(t *testing.T) {
 	err = Run(ctx, Command{Tool: sh, Args: []string{"-c", "trap '' TERM INT HUP; sleep 77 & sleep 77"}, Stdout: &bytes.Buffer{}})
 	if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) > 5*time.Second {
 		t.Errorf("after %v: %v", time.Since(start), err)
+	}
+}
+
+// On a full file system every format must say so. The test mounts a small tmpfs of its own, for which it needs root.
+func TestConvertToFullDisk(t *testing.T) {
+	need(t, qemuImg)
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=2m"); err != nil {
+		t.Skipf("skipped: cannot mount a small tmpfs: %v", err)
+	}
+	defer syscall.Unmount(dir, 0)
+	src := filepath.Join(t.TempDir(), "random.raw")
+	random := make([]byte, 8<<20)
+	rand.NewChaCha8([32]byte{1}).Read(random)
+	if err := os.WriteFile(src, random, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range []Format{Raw, Qcow2, VMDK, VHD} {
+		err := Convert(t.Context(), Image{Path: src, Format: Raw}, Image{Path: filepath.Join(dir, "x"), Format: f}, nil)
+		var ns *NoSpaceError
+		if !errors.As(err, &ns) || ns.Dir != dir || ns.Needed < 8<<20 {
+			t.Errorf("%s: %v", f, err)
+		}
+		if entries, _ := os.ReadDir(dir); len(entries) != 0 {
+			t.Errorf("%s: left %v", f, entries)
+		}
 	}
 }

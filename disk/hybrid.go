@@ -37,7 +37,7 @@ type Hybrid struct {
 	ESPSerial uint32
 }
 
-// BIOSBoot, ESP and Root are where the partitions lie.
+// BIOSBoot is where the BIOS boot partition lies.
 func (h Hybrid) BIOSBoot() Extent { return Extent{1 * mib, 3 * mib} }
 
 // ESP is where the EFI system partition lies.

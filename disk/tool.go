@@ -190,20 +190,24 @@ func (t *tailBuffer) String() string {
 // ExplainSpace turns a failure for lack of space, of the operating system or of a tool, into a [NoSpaceError] for the folder dir;
 // needed is an estimate in bytes, 0 when unknown. Other errors, nil too, come back as they are.
 func ExplainSpace(err error, dir string, needed int64) error {
+	if err == nil {
+		return nil
+	}
+	free := int64(-1)
+	var st syscall.Statfs_t
+	if syscall.Statfs(dir, &st) == nil {
+		free = int64(st.Bavail) * st.Bsize
+	}
 	var te *ToolError
 	full := errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 	if errors.As(err, &te) {
-		full = strings.Contains(te.Stderr, "No space left on device") || strings.Contains(te.Stderr, "Disk quota exceeded")
+		// qemu-img's VMDK writer says "Invalid argument" when the disk is full.
+		full = strings.Contains(te.Stderr, "No space left on device") || strings.Contains(te.Stderr, "Disk quota exceeded") || free >= 0 && free < 1<<20
 	}
 	if !full {
 		return err
 	}
-	e := &NoSpaceError{Dir: dir, Needed: needed}
-	var st syscall.Statfs_t
-	if syscall.Statfs(dir, &st) == nil {
-		e.Free = int64(st.Bavail) * st.Bsize
-	}
-	return e
+	return &NoSpaceError{Dir: dir, Needed: needed, Free: max(free, 0)}
 }
 
 func formatBytes(n int64) string {

@@ -170,8 +170,14 @@ func (b *bootstrap) make(ctx context.Context, dir string, progress Progress) (*B
 	progress("bootstrap", 0, 0)
 	args := append([]string{"/bin/sh", "./bootstrap.sh", b.suite.Codename}, h.Mke2fsArgs("root")...)
 	args = append(args, "disk.raw", strconv.FormatInt(h.Root().Size/1024, 10)+"k")
-	if err := inNamespace(ctx, dir, &stageWriter{progress: progress}, args...); err != nil {
-		return nil, fmt.Errorf("bootstrap %s: %w", b.suite.Codename, disk.ExplainSpace(err, dir, 2<<30))
+	log := &stageWriter{progress: progress}
+	if err := inNamespace(ctx, dir, log, args...); err != nil {
+		err = disk.ExplainSpace(err, filepath.Dir(dir), bootstrapSpace)
+		var te *disk.ToolError
+		if errors.As(err, &te) && len(log.errors) > 0 {
+			err = &BootstrapError{Suite: b.suite.Codename, Lines: log.errors, Err: err}
+		}
+		return nil, fmt.Errorf("bootstrap %s: %w", b.suite.Codename, err)
 	}
 	progress("boot loaders", 0, 0)
 	boot, err := readBootFiles(filepath.Join(dir, "out"))
@@ -218,25 +224,63 @@ func readBootFiles(out string) (disk.BootFiles, error) {
 	return b, err
 }
 
-// stageWriter turns mmdebstrap's "I: ..." lines into progress.
+// bootstrapSpace is about what a bootstrap takes up on the disk, in bytes: the tree, and the file system made of it.
+const bootstrapSpace = 1500 << 20
+
+// BootstrapError says why a bootstrap failed, in the words of apt and mmdebstrap.
+type BootstrapError struct {
+	Suite string
+	Lines []string // error lines, without what only says that something else failed
+	Err   error
+}
+
+func (e *BootstrapError) Error() string {
+	s := strings.Join(e.Lines, "; ")
+	if strings.Contains(s, "404") {
+		s += "; the mirror does not have the whole suite: an old release may have moved to the archive mirror"
+	}
+	return s
+}
+
+func (e *BootstrapError) Unwrap() error { return e.Err }
+
+// stageWriter turns mmdebstrap's "I: ..." lines into progress and keeps its error lines.
 type stageWriter struct {
 	progress Progress
 	line     []byte
+	errors   []string
 }
 
 func (w *stageWriter) Write(p []byte) (int, error) {
 	for _, c := range p {
 		if c != '\n' && c != '\r' {
-			if len(w.line) < 1024 {
+			if len(w.line) < 400 {
 				w.line = append(w.line, c)
 			}
 			continue
 		}
-		text, ok := strings.CutPrefix(string(w.line), "I: ")
-		if ok && !strings.HasPrefix(text, "running --") && !strings.HasPrefix(text, "success ") {
-			w.progress(strings.TrimRight(text, "."), 0, 0)
-		}
+		w.take(strings.ToValidUTF8(string(w.line), "?"))
 		w.line = w.line[:0]
 	}
 	return len(p), nil
+}
+
+func (w *stageWriter) take(line string) {
+	kind, text, _ := strings.Cut(line, ": ")
+	switch {
+	case kind == "I":
+		for _, noise := range []string{"running --", "success ", "main() received"} {
+			if strings.HasPrefix(text, noise) {
+				return
+			}
+		}
+		w.progress(strings.TrimRight(text, "."), 0, 0)
+	case kind == "E" && len(w.errors) < 5:
+		for _, noise := range []string{"setup failed", "mmdebstrap failed", "Unable to fetch some", "Sub-process "} {
+			if strings.HasPrefix(text, noise) {
+				return
+			}
+		}
+		w.errors = append(w.errors, text)
+	}
 }

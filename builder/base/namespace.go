@@ -14,7 +14,7 @@ import (
 
 // Tools returns the host programs that making a Debian base needs, besides those of package disk.
 func Tools() []disk.Tool {
-	return []disk.Tool{unshare, mmdebstrap, newuidmap}
+	return []disk.Tool{unshare, mmdebstrap, newuidmap, aptConfig}
 }
 
 var (

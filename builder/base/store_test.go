@@ -209,4 +209,9 @@ func TestStages(t *testing.T) {
 	if s := strings.Join(got, "|"); s != "running apt-get update|cleaning up" {
 		t.Errorf("got %q", s)
 	}
+	fmt.Fprint(w, "E: Failed to fetch http://m.example/x.deb  404  Not Found\nE: Unable to fetch some archives\nE: setup failed: E: apt-get\nE: mmdebstrap failed to run\n")
+	err := &BootstrapError{Lines: w.errors}
+	if s := err.Error(); !strings.HasPrefix(s, "Failed to fetch http://m.example/x.deb  404  Not Found; the mirror does not") {
+		t.Errorf("got %q", s)
+	}
 }
