@@ -175,6 +175,11 @@ func qemuVersion(ctx context.Context) (string, error) {
 // base makes or finds the parent image's disk.
 func (j *job) base(ctx context.Context) (*base.Base, error) {
 	store := j.builder.Bases()
+	var making []string
+	store.Making = func(dir string) error {
+		making = append(making, dir)
+		return j.work.own(dir)
+	}
 	src := source(j.plan.ParentImage)
 	known, err := store.Plan(ctx, src)
 	if err != nil {
@@ -183,7 +188,7 @@ func (j *job) base(ctx context.Context) (*base.Base, error) {
 	b, err := store.Get(ctx, src, func(stage string, done, total int64) {
 		j.event(Event{Type: Progress, Detail: stage, Done: done, Total: total})
 	})
-	if err != nil {
+	if err = errors.Join(err, j.work.disown(making...)); err != nil {
 		return nil, err
 	}
 	j.mu.Lock()

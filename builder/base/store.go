@@ -30,6 +30,9 @@ type Store struct {
 	Limits disk.Limits
 	// DownloadLimit bounds the length of a download in bytes; default 64 GiB.
 	DownloadLimit int64
+	// Making, if given, is told of the folder that a base is about to be made in. A caller that may be killed can see to it
+	// that somebody removes the folder then; without that, it stays until the next Get.
+	Making func(dir string) error
 	// Client downloads; default: a client that refuses to leave https.
 	Client *http.Client
 }
@@ -90,13 +93,16 @@ func (s *Store) Get(ctx context.Context, src Source, progress Progress) (*Base, 
 
 // make makes a base. The lock on its digest is held.
 func (s *Store) make(ctx context.Context, r *recipe, progress Progress) (b *Base, err error) {
-	final, work := s.path(r.digest), filepath.Join(s.Dir, "."+r.digest+makingSuffix)
-	for _, stale := range []string{final, work} {
-		if err := removeTree(ctx, stale); err != nil {
-			return nil, fmt.Errorf("base %s: %w", r.name, err)
-		}
+	final := s.path(r.digest)
+	if err := removeTree(ctx, final); err != nil { // a damaged one
+		return nil, fmt.Errorf("base %s: %w", r.name, err)
 	}
-	if err := os.Mkdir(work, 0o700); err != nil {
+	// A name of its own: whoever clears away after a killed maker does not meet the next one.
+	work, err := os.MkdirTemp(s.Dir, "."+r.digest+".*"+makingSuffix)
+	if err == nil && s.Making != nil {
+		err = s.Making(work)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("base %s: %w", r.name, err)
 	}
 	defer func() {
@@ -129,8 +135,8 @@ const makingSuffix = ".making"
 func (s *Store) sweep(ctx context.Context) {
 	entries, _ := os.ReadDir(s.Dir)
 	for _, e := range entries {
-		digest, ok := strings.CutSuffix(strings.TrimPrefix(e.Name(), "."), makingSuffix)
-		if !ok {
+		digest, _, _ := strings.Cut(strings.TrimPrefix(e.Name(), "."), ".")
+		if !strings.HasSuffix(e.Name(), makingSuffix) {
 			continue
 		}
 		if unlock, err := tryLock(s.lockPath(digest)); err == nil && unlock != nil {
