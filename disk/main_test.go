@@ -1,7 +1,6 @@
 package disk
 
 import (
-	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -72,5 +71,3 @@ func writeFile(t testing.TB, name string, data []byte) string {
 	}
 	return path
 }
-
-func ctxOf(t testing.TB) context.Context { return t.Context() }
