@@ -1,0 +1,534 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/ingot-image/ingot/builder"
+	"github.com/ingot-image/ingot/builder/component"
+	"github.com/ingot-image/ingot/builder/component/action"
+	"github.com/ingot-image/ingot/builder/component/managed"
+	"github.com/ingot-image/ingot/builder/recipe"
+)
+
+// page is one of the documents.
+type page struct {
+	name   string // relative to the repository, such as docs/build.md
+	text   string
+	blocks []block
+}
+
+// block is a fenced code block.
+type block struct {
+	page     string
+	line     int // of its first line
+	language string
+	text     string
+	file     string // of the file that the comment before it says it shows, "" for none
+}
+
+func (b block) String() string { return fmt.Sprintf("%s:%d", b.page, b.line) }
+
+const repository = "../.."
+
+// pages reads README.md and docs.
+func pages(t *testing.T) []page {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(repository, "docs", "*.md"))
+	if err != nil || len(files) < 10 {
+		t.Fatalf("found %d documents, %v", len(files), err)
+	}
+	var all []page
+	for _, file := range append(files, filepath.Join(repository, "README.md")) {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name, err := filepath.Rel(repository, file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := page{name: name, text: string(data)}
+		p.blocks = p.fenced(t)
+		all = append(all, p)
+	}
+	return all
+}
+
+var shownFile = regexp.MustCompile(`^<!-- file: (\S+) -->$`)
+
+func (p page) fenced(t *testing.T) (blocks []block) {
+	var open *block
+	file := ""
+	for i, line := range strings.Split(p.text, "\n") {
+		language, fence := strings.CutPrefix(line, "```")
+		switch {
+		case fence && open == nil:
+			open = &block{page: p.name, line: i + 2, language: language, file: file}
+			file = ""
+		case fence:
+			blocks = append(blocks, *open)
+			open = nil
+		case open != nil:
+			open.text += line + "\n"
+		default:
+			if m := shownFile.FindStringSubmatch(line); m != nil {
+				file = m[1]
+			}
+		}
+	}
+	if open != nil {
+		t.Errorf("%s: the code block is not closed", open)
+	}
+	return blocks
+}
+
+// TestDocuments holds the documents against the program: what they show must work, and what they list must be what there is.
+func TestDocuments(t *testing.T) {
+	all := pages(t)
+	text := map[string]string{}
+	for _, p := range all {
+		text[p.name] = p.text
+	}
+	t.Run("yaml", func(t *testing.T) { checkYAML(t, all) })
+	t.Run("commands", func(t *testing.T) { checkCommands(t, all) })
+	t.Run("flags", func(t *testing.T) { checkFlags(t, all) })
+	t.Run("links", func(t *testing.T) { checkLinks(t, all) })
+	t.Run("recipe keys", func(t *testing.T) { checkRecipeKeys(t, text["docs/recipes.md"]) })
+	t.Run("actions", func(t *testing.T) { checkActions(t, text["docs/components.md"]) })
+	t.Run("managed", func(t *testing.T) { checkManaged(t, text["docs/components.md"]) })
+	t.Run("fields", func(t *testing.T) {
+		failure := jsonFields(reflect.TypeFor[builder.Failure](), "")
+		event := jsonFields(reflect.TypeFor[builder.Event](), "", "failure", "manifest", "component.failure")
+		sameNames(t, "docs/build.md, Events", firstColumn(section(text["docs/build.md"], "## Events"), "Field"), event)
+		sameNames(t, "docs/build.md, failure", firstColumn(section(text["docs/build.md"], "## When a build fails"), "Field"), failure)
+		manifest := jsonFields(reflect.TypeFor[builder.Manifest](), "", "tests[].failure")
+		sameNames(t, "docs/images.md", firstColumn(section(text["docs/images.md"], "## Manifest"), "Field"), manifest)
+	})
+	t.Run("words", func(t *testing.T) {
+		types := []builder.EventType{builder.BuildStarted, builder.StageStarted, builder.StageEnded, builder.Progress,
+			builder.TestStarted, builder.TestEnded, builder.Warning, builder.ComponentEvent, builder.BuildEnded}
+		var names []string
+		for _, e := range types {
+			names = append(names, string(e))
+		}
+		sameNames(t, "docs/build.md, event types", firstColumn(section(text["docs/build.md"], "## Events"), "Type"), names)
+		stages := []string{builder.StageResolve, builder.StageBase, builder.StageBoot, builder.StageApply, builder.StageFinalise,
+			builder.StageFlatten, builder.StageTest, builder.StageDistribute}
+		if got := firstColumn(section(text["docs/build.md"], "## Stages"), "Stage"); !slices.Equal(got, stages) {
+			t.Errorf("docs/build.md: the stages are %v, not %v", stages, got)
+		}
+		for _, marker := range markers(t) {
+			if !strings.Contains(text["docs/build.md"], "`"+marker+"`") {
+				t.Errorf("docs/build.md does not say what %s keeps", marker)
+			}
+		}
+	})
+}
+
+// markers are the skip_cleanup_* files that finalise.sh looks for.
+func markers(t *testing.T) (names []string) {
+	script, err := os.ReadFile(filepath.Join(repository, "builder", "finalise.sh"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile(`! kept (\w+)`).FindAllStringSubmatch(string(script), -1) {
+		names = append(names, "skip_cleanup_"+m[1])
+	}
+	if len(names) < 6 {
+		t.Errorf("found only the markers %v in finalise.sh", names)
+	}
+	return names
+}
+
+// checkYAML parses every YAML example: a document of a component, steps of one, or a recipe.
+func checkYAML(t *testing.T, all []page) {
+	recipes, documents := 0, 0
+	for _, p := range all {
+		for _, b := range p.blocks {
+			if b.language != "yaml" {
+				continue
+			}
+			if b.file != "" {
+				shown, err := os.ReadFile(filepath.Join(repository, b.file))
+				if err != nil || string(shown) != b.text {
+					t.Errorf("%s: is not what %s holds (%v)", b, b.file, err)
+				}
+			}
+			var root yaml.Node
+			if err := yaml.Unmarshal([]byte(b.text), &root); err != nil || len(root.Content) != 1 {
+				t.Errorf("%s: %v", b, err)
+				continue
+			}
+			var err error
+			switch {
+			case root.Content[0].Kind == yaml.SequenceNode:
+				documents++
+				steps := "        " + strings.ReplaceAll(strings.TrimSpace(b.text), "\n", "\n        ")
+				_, err = component.Parse(b.String(), []byte("schemaVersion: 1.0\nphases:\n  - name: build\n    steps:\n"+steps+"\n"), action.Modules())
+			case strings.Contains(b.text, "\nphases:"):
+				documents++
+				_, err = component.Parse(b.String(), []byte(b.text), action.Modules())
+			default:
+				recipes++
+				_, err = recipe.Parse(b.String(), []byte(b.text))
+			}
+			if err != nil {
+				t.Errorf("%s: %v", b, err)
+			}
+		}
+	}
+	if recipes < 3 || documents < 2 {
+		t.Errorf("found %d recipes and %d component documents only", recipes, documents)
+	}
+}
+
+var commandLine = regexp.MustCompile(`^(?:\$ )?(?:bin/)?ingot (.*)$`)
+
+// checkCommands runs every shown command line through the program's own parsing: verb, flags and number of arguments.
+func checkCommands(t *testing.T, all []page) {
+	found := 0
+	for _, p := range all {
+		for _, b := range p.blocks {
+			if b.language != "sh" && b.language != "console" {
+				continue
+			}
+			for i, line := range strings.Split(b.text, "\n") {
+				m := commandLine.FindStringSubmatch(line)
+				if m == nil || b.language == "console" && !strings.HasPrefix(line, "$ ") {
+					continue
+				}
+				found++
+				shown, _, _ := strings.Cut(m[1], "#")
+				shown, _, _ = strings.Cut(shown, "|")
+				root := newRoot()
+				root.InitDefaultHelpCmd()
+				root.InitDefaultCompletionCmd()
+				cmd, args, err := root.Find(strings.Fields(shown))
+				if err == nil && cmd == root {
+					err = errors.New("no such command")
+				}
+				if err == nil {
+					err = cmd.ParseFlags(args)
+				}
+				if err == nil {
+					err = cmd.ValidateArgs(cmd.Flags().Args())
+				}
+				if err != nil {
+					t.Errorf("%s:%d: %s: %v", b.page, b.line+i, line, err)
+				}
+			}
+		}
+	}
+	if found < 10 {
+		t.Errorf("found only %d command lines", found)
+	}
+}
+
+// checkFlags wants every verb and every flag of it to be told of somewhere.
+func checkFlags(t *testing.T, all []page) {
+	var everything strings.Builder
+	for _, p := range all {
+		everything.WriteString(p.text)
+	}
+	for _, cmd := range newRoot().Commands() {
+		if !strings.Contains(everything.String(), "ingot "+cmd.Name()) && cmd.Name() != "version" {
+			t.Errorf("no document tells of ingot %s", cmd.Name())
+		}
+		visit := func(f *pflag.Flag) {
+			if !regexp.MustCompile("--" + f.Name + `\b`).MatchString(everything.String()) {
+				t.Errorf("no document tells of ingot %s --%s", cmd.Name(), f.Name)
+			}
+		}
+		(*cobra.Command)(cmd).Flags().VisitAll(visit)
+	}
+}
+
+var link = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+
+// checkLinks follows every link that stays in the repository, to the heading if it names one.
+func checkLinks(t *testing.T, all []page) {
+	for _, p := range all {
+		for _, m := range link.FindAllStringSubmatch(p.text, -1) {
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			target, heading, _ := strings.Cut(m[1], "#")
+			text := p.text
+			if target != "" {
+				data, err := os.ReadFile(filepath.Join(repository, filepath.Dir(p.name), target))
+				if err != nil {
+					t.Errorf("%s: the link %s: %v", p.name, m[1], err)
+					continue
+				}
+				text = string(data)
+			}
+			if heading != "" && !slices.Contains(anchors(text), heading) {
+				t.Errorf("%s: the link %s: there is no such heading", p.name, m[1])
+			}
+		}
+	}
+}
+
+// anchors are the names of a page's headings in links: lower case, - for spaces, no punctuation.
+func anchors(text string) (names []string) {
+	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(text, -1) {
+		name := regexp.MustCompile(`[^a-z0-9 _-]`).ReplaceAllString(strings.ToLower(m[1]), "")
+		names = append(names, strings.ReplaceAll(name, " ", "-"))
+	}
+	return names
+}
+
+// section is the part of a page under a heading, up to the next of the same or a higher level.
+func section(text, heading string) string {
+	_, rest, _ := strings.Cut(text, "\n"+heading+"\n")
+	level := strings.IndexByte(heading, ' ')
+	end := regexp.MustCompile(fmt.Sprintf(`(?m)^#{1,%d} `, level)).FindStringIndex(rest)
+	if end != nil {
+		rest = rest[:end[0]]
+	}
+	return rest
+}
+
+// rows gives the cells of those tables of a text whose first heading is the one given.
+func rows(text, heading string) (all [][]string) {
+	in := false
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if !strings.HasPrefix(line, "|") {
+			in = false
+			continue
+		}
+		cells := strings.Split(strings.Trim(line, "|"), "|")
+		for i := range cells {
+			cells[i] = strings.TrimSpace(cells[i])
+		}
+		switch {
+		case cells[0] == heading:
+			in = true
+		case in && !strings.HasPrefix(cells[0], "---"):
+			all = append(all, cells)
+		}
+	}
+	return all
+}
+
+var quoted = regexp.MustCompile("`([^`]+)`")
+
+// firstColumn gives the names in the first column of such tables.
+func firstColumn(text, heading string) (names []string) {
+	for _, row := range rows(text, heading) {
+		for _, m := range quoted.FindAllStringSubmatch(row[0], -1) {
+			names = append(names, m[1])
+		}
+	}
+	return names
+}
+
+func sameNames(t *testing.T, where string, documented, real []string) {
+	t.Helper()
+	if len(real) == 0 {
+		t.Errorf("%s: there is nothing to compare with", where)
+	}
+	for _, name := range real {
+		if !slices.Contains(documented, name) {
+			t.Errorf("%s does not tell of %s", where, name)
+		}
+	}
+	for _, name := range documented {
+		if !slices.Contains(real, name) {
+			t.Errorf("%s tells of %s, which does not exist", where, name)
+		}
+	}
+}
+
+// jsonFields lists the fields of a struct by the names and paths they have in JSON. What is at a path in whole is not looked into.
+func jsonFields(t reflect.Type, prefix string, whole ...string) (names []string) {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		tag, ok := f.Tag.Lookup("json")
+		if !ok {
+			continue
+		}
+		name, _, _ := strings.Cut(tag, ",")
+		path := prefix + name
+		kind := f.Type
+		if kind.Kind() == reflect.Slice {
+			kind = kind.Elem()
+			if kind.Kind() == reflect.Struct {
+				path += "[]"
+			}
+		}
+		if kind.Kind() == reflect.Pointer {
+			kind = kind.Elem()
+		}
+		if kind.Kind() == reflect.Struct && kind.PkgPath() != "time" && !slices.Contains(whole, path) {
+			names = append(names, jsonFields(kind, path+".", whole...)...)
+		} else {
+			names = append(names, path)
+		}
+	}
+	return names
+}
+
+// checkRecipeKeys wants the table of keys to hold those that the parser knows. The parser tells what it knows where a key is
+// unknown: "known here: name, description, …".
+func checkRecipeKeys(t *testing.T, text string) {
+	documented := firstColumn(text, "Key")
+	var folders []string // of keys that hold further keys, the recipe itself first
+	for _, key := range append([]string{""}, documented...) {
+		if key == "" || slices.ContainsFunc(documented, func(k string) bool {
+			return strings.HasPrefix(k, key+".") || strings.HasPrefix(k, key+"[]")
+		}) {
+			folders = append(folders, key)
+		}
+	}
+	var real []string
+	const unknown = "qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq"
+	for _, folder := range folders {
+		key := folder
+		if slices.ContainsFunc(documented, func(k string) bool { return strings.HasPrefix(k, folder+"[]") }) && folder != "" {
+			key += "[]"
+		}
+		place := strings.TrimPrefix(key+"."+unknown, ".")
+		_, err := recipe.Parse("recipe.yaml", []byte(nested(place)))
+		var problems component.Problems
+		if !errors.As(err, &problems) {
+			t.Fatalf("%s: %v", folder, err)
+		}
+		known := ""
+		for _, p := range problems {
+			if after, ok := strings.CutPrefix(p.Hint, "known here: "); ok && p.Message == "unknown key" {
+				known = after
+			}
+		}
+		if known == "" {
+			t.Errorf("%s: the parser does not tell what it knows here: %v", folder, problems)
+		}
+		for name := range strings.SplitSeq(known, ", ") {
+			real = append(real, strings.TrimPrefix(key+"."+name, "."))
+		}
+	}
+	sameNames(t, "docs/recipes.md", documented, real)
+}
+
+// nested writes the YAML in which a path such as "components[].parameters[].name" stands.
+func nested(path string) string {
+	var b strings.Builder
+	indent := 0
+	names := strings.Split(path, ".")
+	for i, name := range names {
+		name, list := strings.CutSuffix(name, "[]")
+		b.WriteString(name + ":")
+		if i == len(names)-1 {
+			b.WriteString(" x\n")
+			break
+		}
+		indent += 2
+		b.WriteString("\n" + strings.Repeat(" ", indent))
+		if list {
+			b.WriteString("- ")
+			indent += 2
+		}
+	}
+	return b.String()
+}
+
+// checkActions wants a row for every action, with every input, its default and its outputs.
+func checkActions(t *testing.T, text string) {
+	inputs := map[string]reflect.Type{
+		"AppendFile": reflect.TypeFor[action.AppendFile](), "Assert": reflect.TypeFor[action.Assert](),
+		"CopyFile": reflect.TypeFor[action.CopyFile](), "CreateFile": reflect.TypeFor[action.CreateFile](),
+		"CreateFolder": reflect.TypeFor[action.CreateFolder](), "DeleteFile": reflect.TypeFor[action.DeleteFile](),
+		"ExecuteBash": reflect.TypeFor[action.ExecuteBash](), "ExecuteBinary": reflect.TypeFor[action.ExecuteBinary](),
+		"Reboot": reflect.TypeFor[action.Reboot](), "SetFileOwner": reflect.TypeFor[action.SetFileOwner](),
+		"SetFilePermissions": reflect.TypeFor[action.SetFilePermissions](), "UpdateOS": reflect.TypeFor[action.UpdateOS](),
+		"WebDownload": reflect.TypeFor[action.WebDownload](),
+	}
+	modules := action.Modules()
+	var names []string
+	for name := range modules {
+		names = append(names, name)
+		if _, ok := inputs[name]; !ok {
+			t.Errorf("this test does not know the inputs of %s", name)
+		}
+	}
+	sameNames(t, "docs/components.md", firstColumn(text, "Action"), names)
+	for _, row := range rows(text, "Action") {
+		name := quoted.FindStringSubmatch(row[0])[1]
+		if len(row) != 4 || inputs[name] == nil {
+			t.Errorf("docs/components.md: the row of %s: %v", name, row)
+			continue
+		}
+		var want []string
+		for _, f := range reflect.VisibleFields(inputs[name]) {
+			tag, ok := f.Tag.Lookup("input")
+			if !ok {
+				continue
+			}
+			input, option, _ := strings.Cut(tag, ",")
+			cell := "`" + input + "`"
+			if option == "required" {
+				cell = "**" + cell + "**"
+			}
+			if preset := f.Tag.Get("default"); preset != "" {
+				cell += " = " + preset
+			}
+			want = append(want, cell)
+		}
+		if got := row[1]; len(want) > 0 && !sameCells(got, want) {
+			t.Errorf("docs/components.md: the inputs of %s are %s, not %s", name, strings.Join(want, ", "), got)
+		}
+		var outputs []string
+		for _, m := range quoted.FindAllStringSubmatch(row[2], -1) {
+			outputs = append(outputs, m[1])
+		}
+		if !slices.Equal(outputs, modules[name].Outputs) {
+			t.Errorf("docs/components.md: the outputs of %s are %v, not %v", name, modules[name].Outputs, outputs)
+		}
+	}
+}
+
+func sameCells(text string, want []string) bool {
+	got := strings.Split(text, ", ")
+	slices.Sort(got)
+	slices.Sort(want)
+	return slices.Equal(got, want)
+}
+
+// checkManaged wants a row for every managed component, with its phases.
+func checkManaged(t *testing.T, text string) {
+	table := section(text, "## Managed components")
+	sameNames(t, "docs/components.md", firstColumn(table, "Name"), managed.Names())
+	for _, row := range rows(table, "Name") {
+		name := quoted.FindStringSubmatch(row[0])[1]
+		_, data, ok := managed.Lookup(name)
+		if !ok {
+			continue // told already
+		}
+		document, err := component.Parse(name, bytes.Clone(data), action.Modules())
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		var phases []string
+		for _, phase := range document.Phases {
+			phases = append(phases, phase.Name)
+		}
+		if got := strings.Join(phases, ", "); got != row[1] {
+			t.Errorf("docs/components.md: the phases of %s are %s, not %s", name, got, row[1])
+		}
+	}
+}
