@@ -13,6 +13,7 @@ type surroundings struct {
 	ports     []string // socket paths, one for each Config.Ports
 	vars      string   // the VM's own UEFI variables
 	sandbox   bool
+	version   string // of QEMU
 }
 
 // arguments builds QEMU's argument list. Config has been validated.
@@ -93,7 +94,7 @@ func (a *argList) machine(c *Config, m *machine, s surroundings) {
 	if c.Accelerator.Name == KVM {
 		a.add("-accel", "kvm")
 	} else {
-		a.add("-accel", "tcg,thread=multi,tb-size=512")
+		a.add("-accel", "tcg,thread="+tcgThreads(c, s.version)+",tb-size=512")
 	}
 }
 

@@ -20,7 +20,10 @@ type Config struct {
 	Accelerator Accelerator
 	// CPUModel overrides QEMU's -cpu. The default is the host's CPU under KVM and a fixed model at the level
 	// x86-64-v2 under TCG, which survives migration to another process.
-	CPUModel  string
+	CPUModel string
+	// TCGThread overrides whether TCG runs each vCPU in a thread of its own, "multi", or all in one, "single". The
+	// default is multi, but for machines of several vCPUs under a QEMU before 8.2, which may crash with it.
+	TCGThread string
 	CPUs      int // virtual CPUs; 0 is 1
 	MemoryMiB int // at least 32
 
@@ -165,6 +168,9 @@ func (c *Config) Validate() error {
 	}
 	if c.CPUs < 0 || c.CPUs > 255 {
 		bad("cpus: %d is not within 1 to 255", c.CPUs)
+	}
+	if c.TCGThread != "" && c.TCGThread != "single" && c.TCGThread != "multi" {
+		bad("tcg thread: %q is neither single nor multi", c.TCGThread)
 	}
 	if c.MemoryMiB < 32 {
 		bad("memory: %d MiB is too little, at least 32 MiB", c.MemoryMiB)

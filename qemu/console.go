@@ -38,7 +38,7 @@ type Console struct {
 	term    terminal
 	lines   []string  // the last ones, at least keptLines
 	boot    int       // index in lines of the first since the last reset
-	notes   []Finding // the last keptNotes details, since the last reset
+	notes   []Finding // details since the last reset: the first and the last ones
 	finding *Finding
 	watches map[*watch]struct{}
 	last    time.Time // of the last output
@@ -201,7 +201,7 @@ func (c *Console) note(f Finding) {
 		return
 	}
 	if len(c.notes) == keptNotes {
-		c.notes = append(c.notes[:0], c.notes[1:]...)
+		c.notes = slices.Delete(c.notes, 1, 2) // the first is often the cause of the others
 	}
 	c.notes = append(c.notes, f)
 }

@@ -90,10 +90,10 @@ func Patterns() []Pattern {
 			"the guest came up in emergency mode", fstabHint),
 		fatal("init froze", `systemd\[1\]: Freezing execution`,
 			"systemd gave up and froze", "the console lines before it say why"),
-		note("mount", status+`\[FAILED\] (Failed to mount .*?)\.?$`, "$1", ""),
-		note("device", status+`\[ *TIME *\] (Timed out waiting for device .*?)\.?$`, "$1", ""),
-		note("dependency", status+`\[DEPEND\] (Dependency failed for .*?)\.?$`, "$1", ""),
-		note("unit", status+`\[FAILED\] (Failed to start .*?)\.?$`, "$1", ""),
+		note("mount", status+`\[FAILED\] Failed to mount (?:.* - )?(.*?)\.?$`, "failed to mount $1", ""),
+		note("device", status+`\[ *TIME *\] Timed out waiting for device (?:.* - )?(.*?)\.?$`, "timed out waiting for the device $1", ""),
+		note("dependency", status+`\[DEPEND\] Dependency failed for (?:.* - )?(.*?)\.?$`, "dependency failed for $1", ""),
+		note("unit", status+`\[FAILED\] Failed to start (?:.* - )?(.*?)\.?$`, "failed to start $1", ""),
 
 		// GRUB
 		fatal("grub rescue", `^grub rescue>`, "GRUB stopped at its rescue prompt", grubHint),
@@ -108,7 +108,7 @@ func Patterns() []Pattern {
 			"UEFI could not boot $1: $2", secureHint),
 		note("boot option", `^BdsDxe: failed to (?:load|start) Boot[0-9A-F]{4} (".*?") from .*: (.*)`,
 			"UEFI could not boot $1: $2", ""),
-		fatal("secure boot", `^(?:Verification failed: |Something has gone seriously wrong: |ERROR: ).*Security (?:Policy )?Violation`,
+		fatal("secure boot", `^ *(?:Verification failed: |Something has gone seriously wrong: |ERROR: ).*Security (?:Policy )?Violation`,
 			"Secure Boot refused the boot loader", secureHint),
 		fatal("uefi shell", `^(?:Shell>|FS\d+:\\.*>)$`,
 			"the firmware found nothing to boot and stopped at the UEFI shell", bootOrderHint),

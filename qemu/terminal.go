@@ -1,12 +1,16 @@
 package qemu
 
 import (
+	"strconv"
 	"strings"
 	"unicode"
 )
 
 // maxConsoleLine bounds one line of the console in bytes; longer ones are broken.
 const maxConsoleLine = 4 << 10
+
+// lastRow is the lowest row of the text screens of PC firmware, which scroll from there.
+const lastRow = 24
 
 // terminal turns the bytes a guest sends to a terminal into lines of plain text: escape sequences (ECMA-48) and
 // control characters are dropped, and moving the cursor to another line ends a line.
@@ -17,7 +21,9 @@ type terminal struct {
 
 	buf      []byte
 	state    escapeState
-	returned bool // a carriage return came last
+	returned bool   // a carriage return came last
+	row      int    // of the cursor, from 0
+	params   []byte // of the control sequence under way
 }
 
 type escapeState int
@@ -45,6 +51,7 @@ func (t *terminal) byte(b byte) {
 		switch {
 		case b == '[':
 			t.state = controlSeq
+			t.params = t.params[:0]
 		case strings.IndexByte("]PX^_", b) >= 0:
 			t.state = controlString
 		case b >= 0x20 && b <= 0x2f:
@@ -53,6 +60,7 @@ func (t *terminal) byte(b byte) {
 			t.state = plain
 			if b == 'c' { // RIS, reset the terminal
 				t.end(false)
+				t.row = 0
 			}
 		}
 	case intermediate:
@@ -62,11 +70,16 @@ func (t *terminal) byte(b byte) {
 	case controlSeq:
 		if b >= 0x40 && b <= 0x7e {
 			t.state = plain
-			if b == 'H' || b == 'f' || b == 'J' { // CUP, HVP, ED
+			switch b {
+			case 'H', 'f': // CUP, HVP
+				t.moveTo()
+			case 'J': // ED
 				t.end(false)
 			}
 		} else if b == 0x1b {
 			t.state = escape
+		} else if len(t.params) < 16 {
+			t.params = append(t.params, b)
 		}
 	case controlString:
 		switch b {
@@ -87,10 +100,27 @@ func (t *terminal) byte(b byte) {
 	}
 }
 
+// moveTo moves the cursor. Firmware does so needlessly within a line, after a pause in what it prints; that must not
+// break the line.
+func (t *terminal) moveTo() {
+	first, second, _ := strings.Cut(string(t.params), ";")
+	row, _ := strconv.Atoi(first) // a missing one is 1
+	column, _ := strconv.Atoi(second)
+	row = max(row, 1) - 1
+	switch {
+	case row != t.row:
+		t.end(false)
+		t.row = row
+	case column <= 1:
+		t.returned = true
+	}
+}
+
 func (t *terminal) plain(b byte) {
 	switch {
 	case b == '\n':
 		t.end(false)
+		t.row = min(t.row+1, lastRow)
 	case b == '\r':
 		t.returned = true
 	case b == 0x1b:

@@ -94,7 +94,7 @@ func start(ctx context.Context, config Config) (_ *VM, err error) {
 
 // launch starts the process and the readers of its output. After an error nothing runs.
 func (vm *VM) launch(m *machine) error {
-	s := surroundings{monitorFD: 3, sandbox: vm.binary.Sandbox}
+	s := surroundings{monitorFD: 3, sandbox: vm.binary.Sandbox, version: vm.binary.Version}
 	for i, name := range vm.config.Ports {
 		path := vm.dir.file(fmt.Sprintf("p%d.sock", i))
 		vm.sockets[name] = path

@@ -185,8 +185,11 @@ func (vm *VM) explain(ctx context.Context, w Wait, reason WaitReason, limit time
 			e.Hint = note.Hint
 		}
 	}
+	if n := len(details); n > 2 {
+		details = []string{details[0], details[n-1]}
+	}
 	if len(details) > 0 {
-		e.Cause += " (" + strings.Join(details[max(0, len(details)-2):], "; ") + ")"
+		e.Cause += " (" + strings.Join(details, "; ") + ")"
 	}
 	e.Console = vm.console.Tail(consoleTail)
 	return e
