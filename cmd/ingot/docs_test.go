@@ -12,7 +12,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
 
@@ -21,6 +20,7 @@ import (
 	"github.com/ingot-image/ingot/builder/component/action"
 	"github.com/ingot-image/ingot/builder/component/managed"
 	"github.com/ingot-image/ingot/builder/recipe"
+	"github.com/ingot-image/ingot/cmd/ingot-agent/embedded"
 )
 
 // page is one of the documents.
@@ -109,6 +109,14 @@ func TestDocuments(t *testing.T) {
 	t.Run("recipe keys", func(t *testing.T) { checkRecipeKeys(t, text["docs/recipes.md"]) })
 	t.Run("actions", func(t *testing.T) { checkActions(t, text["docs/components.md"]) })
 	t.Run("managed", func(t *testing.T) { checkManaged(t, text["docs/components.md"]) })
+	t.Run("requirements", func(t *testing.T) {
+		b := builder.Builder{Home: t.TempDir(), Agent: embedded.Agent}
+		for _, r := range b.Requirements(t.Context()) {
+			if !strings.Contains(text["docs/doctor.md"], r.Name) {
+				t.Errorf("docs/doctor.md does not tell of %s", r.Name)
+			}
+		}
+	})
 	t.Run("fields", func(t *testing.T) {
 		failure := jsonFields(reflect.TypeFor[builder.Failure](), "")
 		event := jsonFields(reflect.TypeFor[builder.Event](), "", "failure", "manifest", "component.failure")
@@ -252,7 +260,7 @@ func checkFlags(t *testing.T, all []page) {
 				t.Errorf("no document tells of ingot %s --%s", cmd.Name(), f.Name)
 			}
 		}
-		(*cobra.Command)(cmd).Flags().VisitAll(visit)
+		cmd.Flags().VisitAll(visit)
 	}
 }
 
