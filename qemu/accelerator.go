@@ -54,6 +54,15 @@ func tcgThreads(c *Config, version string) string {
 	return "multi"
 }
 
+// HostCPUs is how many of the host's CPUs the machine's virtual ones can keep busy at once, under a QEMU of the given
+// version: what to count with when several machines are to run side by side.
+func (c *Config) HostCPUs(version string) int {
+	if c.Accelerator.Name == TCG && tcgThreads(c, version) == "single" {
+		return 1
+	}
+	return max(1, c.CPUs)
+}
+
 // String returns "tcg (reason)".
 func (a Accelerator) String() string {
 	if a.Reason == "" {

@@ -133,30 +133,54 @@ Restart=always
 RestartSec=2
 `
 
-// TestInjectedUnit proves the way into a Debian guest: a script added to its initrd writes a unit to /run, which
-// runs in the real system and talks over a virtio-serial port.
-func TestInjectedUnit(t *testing.T) {
-	b := needBase(t)
+// initrdWith adds a unit to the base's initrd: a script writes it to /run, where the real system finds it. The initrd
+// has a shell and klibc's few programs, no cp.
+func (b testBase) initrdWith(t *testing.T, unit, target string) string {
+	t.Helper()
 	initrd := filepath.Join(t.TempDir(), "initrd.img")
+	wants := "/run/systemd/system/" + target + ".wants"
 	script := "#!/bin/sh\n[ \"$1\" = prereqs ] && exit 0\n" +
-		"mkdir -p /run/systemd/system/sysinit.target.wants\n" +
-		"cat /ingot-test.service >/run/systemd/system/ingot-test.service\n" +
-		"ln -s ../ingot-test.service /run/systemd/system/sysinit.target.wants/\n"
+		"mkdir -p " + wants + "\n" +
+		"cat /qemu-test.service >/run/systemd/system/qemu-test.service\n" +
+		"ln -s ../qemu-test.service " + wants + "/\n"
 	err := AppendInitrd(initrd, b.initrd, []InitrdFile{
-		{Path: "scripts/init-bottom/ORDER", Mode: 0o644, Content: []byte("/scripts/init-bottom/udev \"$@\"\n[ -e /conf/param.conf ] && . /conf/param.conf\n/scripts/init-bottom/ingot-test \"$@\"\n")},
-		{Path: "scripts/init-bottom/ingot-test", Mode: 0o755, Content: []byte(script)},
-		{Path: "ingot-test.service", Mode: 0o644, Content: []byte(echoUnit)},
+		{Path: "scripts/init-bottom/ORDER", Mode: 0o644, Content: []byte("/scripts/init-bottom/udev \"$@\"\n[ -e /conf/param.conf ] && . /conf/param.conf\n/scripts/init-bottom/qemu-test \"$@\"\n")},
+		{Path: "scripts/init-bottom/qemu-test", Mode: 0o755, Content: []byte(script)},
+		{Path: "qemu-test.service", Mode: 0o644, Content: []byte(unit)},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return initrd
+}
+
+// TestPanicWithoutConsole lets a guest panic that prints nothing to its serial port.
+func TestPanicWithoutConsole(t *testing.T) {
+	b := needBase(t)
+	unit := "[Service]\nType=oneshot\nExecStart=/bin/sh -c 'modprobe pvpanic-mmio; echo c >/proc/sysrq-trigger'\n"
+	c := baseConfig(t)
+	c.Disks = []Disk{b.overlay(t)}
+	c.Kernel = &DirectKernel{b.kernel, b.initrdWith(t, unit, "multi-user.target"),
+		regexp.MustCompile(`console=ttyS0\S*`).ReplaceAllString(b.append, "")}
+	vm := startVM(t, c)
+	err := vm.Await(t.Context(), Wait{Name: "the agent", Limit: 20 * time.Second}, forever)
+	e := wantWaitError(t, err, WaitFatal, "the guest's kernel panicked")
+	if !strings.Contains(e.Hint, "console=ttyS0") || strings.Contains(strings.Join(e.Console, "\n"), "panic") {
+		t.Errorf("%+v", e)
+	}
+}
+
+// TestInjectedUnit proves the way into a Debian guest: a script added to its initrd writes a unit to /run, which
+// runs in the real system and talks over a virtio-serial port.
+func TestInjectedUnit(t *testing.T) {
+	b := needBase(t)
 	const port = "org.example.echo.0"
 	c := baseConfig(t)
 	c.Disks = []Disk{b.overlay(t)}
-	c.Kernel = &DirectKernel{b.kernel, initrd, b.append}
+	c.Kernel = &DirectKernel{b.kernel, b.initrdWith(t, echoUnit, "sysinit.target"), b.append}
 	c.Ports = []string{port}
 	vm := startVM(t, c)
-	err = vm.Await(t.Context(), Wait{Name: "the unit to open its port", Limit: 20 * time.Second}, func(ctx context.Context) error {
+	err := vm.Await(t.Context(), Wait{Name: "the unit to open its port", Limit: 20 * time.Second}, func(ctx context.Context) error {
 		return vm.PortOpen(ctx, port)
 	})
 	if err != nil {

@@ -29,7 +29,8 @@ func Requirements(ctx context.Context, architecture, accelerator string) []Requi
 	list := []Requirement{requireBinary(ctx, m)}
 	list = append(list, requireAccelerator(m, accelerator)...)
 	for _, kind := range []FirmwareKind{BIOS, UEFI, UEFISecureBoot} {
-		r := Requirement{Name: "firmware " + string(kind), Fix: "install the package " + m.uefiPackage}
+		// Every machine can be booted without Secure Boot.
+		r := Requirement{Name: "firmware " + string(kind), Optional: kind == UEFISecureBoot, Fix: "install the package " + m.uefiPackage}
 		fw, err := FirmwareSearch{Architecture: architecture, Dirs: FirmwareDirs("")}.Find(kind)
 		if err != nil {
 			r.Detail = err.Error()

@@ -232,7 +232,10 @@ func (vm *VM) startError(ctx context.Context, err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("the monitor did not answer within %v: %w", startLimit, err)
 	}
-	select {
+	if vm.monitor.closedErr() == nil {
+		return err // QEMU lives: it is not the reason
+	}
+	select { // the end of the connection comes a little before the end of the process
 	case <-vm.done:
 		return vm.exitError()
 	case <-time.After(2 * time.Second):
