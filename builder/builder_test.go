@@ -23,6 +23,8 @@ func TestTestCases(t *testing.T) {
 	}{
 		{"both", []file{raw, vmdk}, bootModes{bios: true, uefi: true}, "bios-virtio raw, uefi-virtio vmdk, bios-nvme raw"},
 		{"one file", []file{vmdk}, bootModes{bios: true, uefi: true}, "bios-virtio vmdk, uefi-virtio vmdk, bios-nvme vmdk"},
+		{"more files than boots", []file{raw, vmdk, raw, {disk.VHD, "a.vhd"}}, bootModes{bios: true, uefi: true},
+			"bios-virtio raw, uefi-virtio vmdk, bios-nvme raw, bios-virtio-vhd vhd"},
 		{"only UEFI", []file{raw}, bootModes{uefi: true}, "uefi-virtio raw, uefi-nvme raw"},
 		{"only BIOS", []file{raw}, bootModes{bios: true}, "bios-virtio raw, bios-nvme raw"},
 	} {

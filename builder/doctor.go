@@ -2,6 +2,7 @@ package builder
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -92,17 +93,26 @@ func freeDisk(home string) Requirement {
 // freeMemory reads the kernel's estimate of what is available (proc(5), /proc/meminfo).
 func freeMemory() Requirement {
 	r := Requirement{Name: "memory", Fix: fmt.Sprintf("a build needs about %d GiB of free memory", neededMemory>>30)}
-	data, err := os.ReadFile("/proc/meminfo")
+	free, err := availableMemory()
 	if err != nil {
 		r.Detail = err.Error()
 		return r
 	}
+	r.Found, r.Detail = free >= neededMemory, fmt.Sprintf("%.1f GiB available", float64(free)/(1<<30))
+	return r
+}
+
+// availableMemory is the kernel's estimate of how much memory new programs can have, in bytes.
+func availableMemory() (int64, error) {
+	data, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 0, err
+	}
 	for line := range strings.Lines(string(data)) {
 		var kib int64
 		if n, _ := fmt.Sscanf(line, "MemAvailable: %d kB", &kib); n == 1 {
-			r.Found = kib<<10 >= neededMemory
-			r.Detail = fmt.Sprintf("%.1f GiB available", float64(kib)/(1<<20))
+			return kib << 10, nil
 		}
 	}
-	return r
+	return 0, errors.New("/proc/meminfo has no MemAvailable")
 }

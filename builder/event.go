@@ -36,7 +36,7 @@ const (
 	Warning EventType = "warning"
 	// ComponentEvent carries an event of the component engine.
 	ComponentEvent EventType = "component"
-	// BuildEnded is the last one. It has Manifest or Failure.
+	// BuildEnded is the last one. It has Manifest, Failure or Problems.
 	BuildEnded EventType = "buildEnded"
 )
 
@@ -57,4 +57,6 @@ type Event struct {
 	Component  *component.Event `json:"component,omitempty"`
 	Failure    *Failure         `json:"failure,omitempty"`
 	Manifest   *Manifest        `json:"manifest,omitempty"`
+	// Problems are the mistakes of the recipe and its components.
+	Problems component.Problems `json:"problems,omitempty"`
 }

@@ -134,6 +134,11 @@ func (j *job) resolve(ctx context.Context) (*Plan, error) {
 	if j.program, err = b.Agent("linux", "amd64"); err != nil {
 		return nil, err
 	}
+	for _, tool := range disk.Tools() {
+		if _, err := tool.Find(); err != nil {
+			return nil, err
+		}
+	}
 	if j.qemuVersion, err = qemuVersion(ctx); err != nil {
 		return nil, err
 	}
@@ -201,14 +206,17 @@ func (j *job) base(ctx context.Context) (*base.Base, error) {
 func (j *job) end(ctx context.Context, m *Manifest, err error) error {
 	// What is done here must be done even if the build was interrupted.
 	ctx = context.WithoutCancel(ctx)
-	if err != nil && !isInputError(err) {
+	var problems component.Problems
+	if errors.As(err, &problems) {
+		j.event(Event{Type: BuildEnded, Problems: problems})
+	} else if err != nil {
 		failure := j.failure(j.current, err)
 		err = failure
 		if recordErr := j.recordFailure(ctx, failure); recordErr != nil {
 			err = errors.Join(failure, recordErr)
 		}
 		j.event(Event{Type: BuildEnded, Image: j.image(), Failure: failure})
-	} else if err == nil {
+	} else {
 		j.event(Event{Type: BuildEnded, Image: j.image(), Manifest: m})
 	}
 	if j.work != nil {

@@ -54,8 +54,8 @@ func (b *Builder) Plan(ctx context.Context, o Options) (*Plan, error) {
 	if o.Accelerator != "" {
 		plan.Infrastructure.Accelerator = recipe.Accelerator(o.Accelerator)
 	}
-	if o.Test == "none" {
-		plan.Tests.ImageTestsEnabled = false
+	if o.Test != "" {
+		plan.Tests.ImageTestsEnabled = o.Test == "full"
 	}
 	return plan, nil
 }
@@ -78,16 +78,17 @@ func (p *Plan) volumeSize() int64 { return int64(p.VolumeSize) << 30 }
 
 // source says where the parent image comes from, in the words of package base.
 func source(parent recipe.PlannedParentImage) base.Source {
-	s := base.Source{Name: parent.Name, SHA256: strings.TrimPrefix(parent.Digest, "sha256:")}
+	// What the file of a parent must be is known of an address, which gives it, and of an earlier image, by the catalog.
+	sum := strings.TrimPrefix(parent.Digest, "sha256:")
 	switch parent.Kind {
 	case recipe.ParentDebian:
 		return base.Source{Debian: "debian-" + parent.Suite, Name: parent.Name}
 	case recipe.ParentURL:
-		s.URL = parent.URL
-	default:
-		s.File = parent.Path
+		return base.Source{URL: parent.URL, SHA256: sum, Name: parent.Name}
+	case recipe.ParentEarlier:
+		return base.Source{File: parent.Path, SHA256: sum, Name: parent.Name}
 	}
-	return s
+	return base.Source{File: parent.Path, Name: parent.Name}
 }
 
 // parents looks at parent images for a plan.
@@ -97,6 +98,9 @@ type parents struct{ store *base.Store }
 func (p parents) Inspect(ctx context.Context, parent recipe.PlannedParentImage) (digest string, size int64, err error) {
 	if parent.Kind == recipe.ParentURL {
 		return parent.Digest, 0, nil
+	}
+	if parent.Kind == recipe.ParentDebian {
+		size = base.DefaultDiskSize
 	}
 	if parent.Path != "" {
 		info, err := disk.Probe(parent.Path)

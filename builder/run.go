@@ -7,10 +7,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"github.com/ingot-image/ingot/builder/catalog"
+	"github.com/ingot-image/ingot/builder/recipe/version"
 	"github.com/ingot-image/ingot/builder/seed"
 	"github.com/ingot-image/ingot/disk"
 	"github.com/ingot-image/ingot/qemu"
@@ -23,8 +23,8 @@ type RunOptions struct {
 	CPUs        int
 	MemoryMiB   int
 	Accelerator string
-	SSHPort     int      // 0: a free one
-	Forwards    []string // HOST:GUEST ports
+	SSHPort     int            // 0: a free one
+	Forwards    []qemu.Forward // further ones
 	Output      io.Writer
 	Input       io.Reader // nil: the console is only shown
 	Started     func(Instance)
@@ -36,8 +36,8 @@ type Instance struct {
 	Accelerator string
 	Firmware    string
 	SSHPort     int
-	Forwards    map[int]int // port of the guest to port of the host
-	Password    string      // of the image's default user
+	Forwards    []qemu.Forward // with the ports that were chosen
+	Password    string         // of the image's default user
 }
 
 // escape is the key that ends a console session: Ctrl-].
@@ -71,16 +71,13 @@ func (b *Builder) Run(ctx context.Context, o RunOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	network, err := forwards(o)
-	if err != nil {
-		return err
-	}
+	network := &qemu.Network{Forwards: append([]qemu.Forward{{HostPort: o.SSHPort, GuestPort: 22}}, o.Forwards...)}
 	m.config = qemu.Config{
 		Accelerator: accelerator, CPUs: o.CPUs, MemoryMiB: o.MemoryMiB,
 		Disks:   []qemu.Disk{overlayDisk(overlay, path, format, qemu.VirtIO)},
 		Network: network, RuntimeDir: work.sockets, ConsoleLog: o.Output, ConsoleLogLimit: -1,
 	}
-	instance := Instance{Path: path, Accelerator: accelerator.String(), Firmware: "BIOS", Password: randomHex(4), Forwards: map[int]int{}}
+	instance := Instance{Path: path, Accelerator: accelerator.String(), Firmware: "BIOS", Password: randomHex(4)}
 	if o.UEFI {
 		instance.Firmware = "UEFI"
 		if m.config.Firmware, err = qemu.FindFirmware(qemu.UEFI); err != nil {
@@ -102,13 +99,7 @@ func (b *Builder) Run(ctx context.Context, o RunOptions) (err error) {
 	}
 	m.vm = vm
 	defer m.Close()
-	for _, f := range vm.Forwards() {
-		if f.GuestPort == 22 {
-			instance.SSHPort = f.HostPort
-		} else {
-			instance.Forwards[f.GuestPort] = f.HostPort
-		}
-	}
+	instance.SSHPort, instance.Forwards = vm.Forwards()[0].HostPort, vm.Forwards()[1:]
 	if o.Started != nil {
 		o.Started(instance)
 	}
@@ -161,10 +152,12 @@ func (b *Builder) find(ctx context.Context, image string) (path string, format d
 	if err != nil {
 		return "", "", err
 	}
-	if images == nil || !strings.Contains(image, "/") {
+	if images != nil {
+		defer images.Close()
+	}
+	if _, err := version.ParseReference(image); err != nil || images == nil {
 		return "", "", fmt.Errorf("%w: %s is neither a file nor NAME/VERSION of an image that was built", catalog.ErrNotFound, image)
 	}
-	defer images.Close()
 	found, err := images.Get(ctx, image, catalog.Available)
 	if err != nil {
 		return "", "", err
@@ -175,21 +168,6 @@ func (b *Builder) find(ctx context.Context, image string) (path string, format d
 		}
 	}
 	return "", "", fmt.Errorf("the files of %s/%s are gone", found.Name, found.Version)
-}
-
-// forwards makes the network of a run.
-func forwards(o RunOptions) (*qemu.Network, error) {
-	n := &qemu.Network{Forwards: []qemu.Forward{{HostPort: o.SSHPort, GuestPort: 22}}}
-	for _, text := range o.Forwards {
-		host, guest, _ := strings.Cut(text, ":")
-		h, errH := strconv.Atoi(host)
-		g, errG := strconv.Atoi(guest)
-		if errH != nil || errG != nil {
-			return nil, fmt.Errorf("forward %q: must be HOST:GUEST, two ports", text)
-		}
-		n.Forwards = append(n.Forwards, qemu.Forward{HostPort: h, GuestPort: g})
-	}
-	return n, nil
 }
 
 // publicKeys are the user's own, for a login without a password.

@@ -24,16 +24,23 @@ type testCase struct {
 	disk      qemu.Interface
 	firmwares string // the manifest's word
 	file      file
+	extra     bool // a boot more, for a file that had none
 }
 
-func (c testCase) name() string { return c.firmwares + "-" + string(c.disk) }
+func (c testCase) name() string {
+	if c.extra {
+		return c.firmwares + "-" + string(c.disk) + "-" + string(c.file.format)
+	}
+	return c.firmwares + "-" + string(c.disk)
+}
 
 // testCases are the boots that an image must pass: by every firmware that its disk has a boot loader for, and from the
-// NVMe disk that EC2 gives it. The boots take turns with the files, so that each format is booted when there are enough.
+// NVMe disk that EC2 gives it. The boots take turns with the files, and there are as many more as it takes to boot every
+// file.
 func testCases(files []file, modes bootModes) []testCase {
 	var cases []testCase
 	add := func(firmware qemu.FirmwareKind, name string, disk qemu.Interface) {
-		cases = append(cases, testCase{firmware, disk, name, files[len(cases)%len(files)]})
+		cases = append(cases, testCase{firmware: firmware, disk: disk, firmwares: name, file: files[len(cases)%len(files)]})
 	}
 	if modes.bios {
 		add(qemu.BIOS, "bios", qemu.VirtIO)
@@ -45,6 +52,11 @@ func testCases(files []file, modes bootModes) []testCase {
 		add(qemu.BIOS, "bios", qemu.NVMe)
 	} else {
 		add(qemu.UEFI, "uefi", qemu.NVMe)
+	}
+	for first := cases[0]; len(cases) < len(files); {
+		more := first
+		more.file, more.extra = files[len(cases)], true
+		cases = append(cases, more)
 	}
 	return cases
 }
@@ -70,7 +82,7 @@ func (j *job) test(ctx context.Context, files []file) ([]Test, error) {
 
 	tests := make([]Test, len(cases))
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(max(1, runtime.NumCPU()/j.plan.Infrastructure.VCPUs))
+	group.SetLimit(j.atOnce())
 	for i, c := range cases {
 		tests[i] = Test{Name: c.name(), Firmware: c.firmwares, Disk: string(c.disk), Format: string(c.file.format)}
 		group.Go(func() error {
@@ -102,6 +114,20 @@ func (j *job) test(ctx context.Context, files []file) ([]Test, error) {
 	}
 	return done, err
 }
+
+// atOnce is how many test VMs run side by side: as many as the host has CPUs and free memory for, and at least one.
+func (j *job) atOnce() int {
+	in := j.plan.Infrastructure
+	config := qemu.Config{Accelerator: j.accelerator, CPUs: in.VCPUs}
+	n := runtime.NumCPU() / config.HostCPUs(j.qemuVersion)
+	if free, err := availableMemory(); err == nil {
+		n = min(n, int(free/(int64(in.MemoryMiB+memoryOverhead)<<20)))
+	}
+	return max(1, n)
+}
+
+// memoryOverhead is what QEMU takes beside a guest's memory, in MiB: mostly TCG's translated code.
+const memoryOverhead = 768
 
 // testOnce boots one throwaway VM and runs the test phases in it. The image's file is never written to.
 func (j *job) testOnce(ctx context.Context, c testCase) error {

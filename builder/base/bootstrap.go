@@ -30,8 +30,8 @@ func scriptNames() []string { return []string{"bootstrap.sh", "prepare.sh", "cus
 // layoutVersion is part of every bootstrap's digest: raise it when the code that lays out the disk changes.
 const layoutVersion = "1"
 
-// defaultDiskSize is the virtual size of a bootstrapped disk.
-const defaultDiskSize = 4 << 30
+// DefaultDiskSize is the virtual size of a bootstrapped disk in bytes, unless Store.DiskSize says another one.
+const DefaultDiskSize = 4 << 30
 
 // kernelAppend is what every kernel line ends with. The serial console is last so that it is the one init talks to; the NVMe
 // time-out and the plain network names are what EC2 asks for.
@@ -56,7 +56,7 @@ func (s *Store) newBootstrap(suite Suite) (*bootstrap, error) {
 	}
 	b := &bootstrap{suite: suite, packages: suite.packages(), diskSize: s.DiskSize}
 	if b.diskSize == 0 {
-		b.diskSize = defaultDiskSize
+		b.diskSize = DefaultDiskSize
 	}
 	if b.diskSize < 2<<30 || b.diskSize%(1<<20) != 0 || b.diskSize > 16<<40 {
 		return nil, fmt.Errorf("base %s: disk size of %d bytes: use a multiple of 1 MiB from 2 GiB to 16 TiB", suite.Name(), b.diskSize)

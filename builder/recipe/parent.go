@@ -43,7 +43,8 @@ type ParentImage struct {
 	text string
 }
 
-// String gives the parent image in one line, as it could stand in a recipe.
+// String gives the parent image in one line, as it could stand in a recipe; of an address without its query, which may be
+// a secret.
 func (p ParentImage) String() string { return p.text }
 
 // imageExtensions are the file name extensions that make a name a file.
@@ -152,6 +153,8 @@ func parentURL(urlField, sumField field, address, sum string) ParentImage {
 		report(urlField, "the address holds a user name or password", "secrets do not belong in a recipe; fetch the file first and write its path")
 	case u.Fragment != "":
 		report(urlField, "the address has a fragment", "write only url without #…, or the whole as one string https://…#sha256=HEX")
+	case !hasExtension(u.Path, imageExtensions):
+		report(urlField, "the address does not tell the image's format", "its path must end in "+strings.Join(imageExtensions, ", "))
 	}
 	if ok && !sha256Hex.MatchString(sum) {
 		report(sumField, "the sha256 is not 64 hexadecimal digits", "")
@@ -159,7 +162,9 @@ func parentURL(urlField, sumField field, address, sum string) ParentImage {
 	if !ok {
 		return ParentImage{}
 	}
-	return ParentImage{Kind: ParentURL, URL: address, SHA256: sum, text: address + "#sha256=" + sum}
+	// The query is often a signature that lets its holder in.
+	u.RawQuery = ""
+	return ParentImage{Kind: ParentURL, URL: address, SHA256: sum, text: u.String() + "#sha256=" + sum}
 }
 
 // hasExtension reports whether a file name ends in one of the extensions, in any case.

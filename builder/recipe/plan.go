@@ -68,7 +68,7 @@ type PlannedParentImage struct {
 	Suite   string  `json:"suite,omitempty"`     // debian
 	Version Version `json:"version,omitzero"`    // image
 	Path    string  `json:"path,omitempty"`      // file, image: the disk image's file
-	URL     string  `json:"url,omitempty"`       // url
+	URL     string  `json:"-"`                   // url; its query may be a secret, so that plans name the parent by Name only
 	Digest  string  `json:"digest,omitempty"`    // "sha256:…"; empty where it is not known yet, as for a base not yet made
 	Size    int64   `json:"sizeBytes,omitempty"` // the disk's virtual size in bytes, 0 if unknown
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -44,14 +45,6 @@ func (f *buildFlags) register(cmd *cobra.Command) {
 // options checks the flags and makes the builder's options of them.
 func (f *buildFlags) options(recipe string) (builder.Options, error) {
 	o := builder.Options{Recipe: recipe, OutputDir: f.output, Accelerator: f.accelerator, Test: f.test, KeepFailed: f.keepFailed}
-	oneOf := func(flag, value string, allowed ...string) error {
-		for _, a := range append(allowed, "") {
-			if value == a {
-				return nil
-			}
-		}
-		return usageError{fmt.Errorf("--%s %q: must be one of %s", flag, value, strings.Join(allowed, ", "))}
-	}
 	if err := oneOf("accelerator", f.accelerator, "auto", "kvm", "tcg"); err != nil {
 		return o, err
 	}
@@ -66,6 +59,14 @@ func (f *buildFlags) options(recipe string) (builder.Options, error) {
 		o.Formats = append(o.Formats, string(format))
 	}
 	return o, nil
+}
+
+// oneOf checks a flag's value; empty is the default.
+func oneOf(flag, value string, allowed ...string) error {
+	if value == "" || slices.Contains(allowed, value) {
+		return nil
+	}
+	return usageError{fmt.Errorf("--%s %q: must be one of %s", flag, value, strings.Join(allowed, ", "))}
 }
 
 func newBuild() *cobra.Command {

@@ -86,7 +86,7 @@ func printFailure(w *os.File, failure *builder.Failure) {
 		if i == 0 {
 			line = "ingot: " + line
 		}
-		fmt.Fprintln(w, line)
+		fmt.Fprintln(w, printable(line))
 	}
 }
 
