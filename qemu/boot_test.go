@@ -51,7 +51,7 @@ func needBase(t *testing.T) testBase {
 			return b
 		}
 	}
-	t.Skipf("no base with a kernel in %s: make one with the tests of builder/base", pattern)
+	t.Skipf("no base with a kernel in %s: the VM tests of cmd/ingot make one", pattern)
 	return testBase{}
 }
 

@@ -131,7 +131,7 @@ func printFinished(cmd *cobra.Command, m *builder.Manifest, folder string) error
 	if err := table.Flush(); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "run it:  ingot run %s/%s\n", m.Name, m.Version)
+	fmt.Fprintf(out, "run it:  %s run %s/%s\n", os.Args[0], m.Name, m.Version)
 	return nil
 }
 
