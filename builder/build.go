@@ -46,7 +46,7 @@ func (b *Builder) Build(ctx context.Context, o Options) (manifest *Manifest, err
 	if err != nil {
 		return nil, err
 	}
-	tests, err := stage(ctx, j, StageTest, func(ctx context.Context) ([]Test, error) { return j.test(ctx, files) })
+	tests, err := stage(ctx, j, StageTest, func(ctx context.Context) ([]Test, error) { return j.test(ctx, parent.modes, files) })
 	if err != nil {
 		return nil, j.keepFailed(err, files, tests)
 	}

@@ -24,7 +24,8 @@ import (
 	"github.com/ingot-image/ingot/builder/base"
 )
 
-// Builder builds images and keeps what it knows under one folder. The zero value of each field but Home is usable.
+// Builder builds images and keeps what it knows under one folder. Home and Agent must be
+// given.
 type Builder struct {
 	// Home is $INGOT_HOME. See DefaultHome.
 	Home string

@@ -3,6 +3,9 @@ package builder
 import (
 	"context"
 	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -52,7 +55,7 @@ func TestJudge(t *testing.T) {
 		{agent.Ready{State: "running", CloudInit: "done"}, ""},
 		{agent.Ready{State: "degraded", CloudInit: "done", FailedUnits: []string{"a.service"}}, ""},
 		{agent.Ready{State: "running", CloudInit: "error", CloudErrors: []string{"('scripts_user', RuntimeError())"}}, "cloud-init failed in the guest: ('scripts_user'"},
-		{agent.Ready{State: "maintenance", CloudInit: "done"}, "maintenance mode"},
+		{agent.Ready{State: "maintenance", CloudInit: "done"}, "maintenance"},
 	} {
 		err := j.judge("bios-virtio", &c.ready)
 		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
@@ -120,5 +123,41 @@ func TestFailureLines(t *testing.T) {
 	}
 	if f = asFailure(StageBoot, context.Canceled); !f.Cancelled() || f.ErrorMessage != "interrupted" {
 		t.Errorf("an interruption is %+v", f)
+	}
+}
+
+// TestNoDocuments is about a phase that no component has: there is nothing to run, and that is well.
+func TestNoDocuments(t *testing.T) {
+	result, err := (&machine{}).run(t.Context(), component.Request{Phases: []string{"test"}}, nil)
+	if err != nil || result.Status != component.StatusSuccess {
+		t.Errorf("run = %+v, %v", result, err)
+	}
+}
+
+func TestKeepFailed(t *testing.T) {
+	folder := t.TempDir()
+	staging := filepath.Join(folder, ".staging")
+	raw := file{disk.Raw, filepath.Join(staging, "bad-1.0.0-1.raw")}
+	failure := &Failure{Stage: StageTest, ErrorMessage: "the guest's kernel panicked", Hint: "look"}
+	for _, keep := range []bool{false, true} {
+		if err := errors.Join(os.MkdirAll(staging, 0o700), os.WriteFile(raw.path, nil, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		j := &job{builder: &Builder{}, options: Options{KeepFailed: keep}, output: folder}
+		err := j.keepFailed(failure, []file{raw}, nil)
+		if !errors.Is(err, failure) || exists(j.final(raw)) != keep {
+			t.Errorf("keep %v: %v, the file is there: %v", keep, err, exists(j.final(raw)))
+		}
+	}
+	if !strings.HasPrefix(failure.Hint, "look; the image is kept although its tests failed: ") {
+		t.Errorf("hint %q", failure.Hint)
+	}
+	// What an earlier build left is not replaced.
+	if err := os.WriteFile(raw.path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	j := &job{builder: &Builder{}, options: Options{KeepFailed: true}, output: folder}
+	if err := j.keepFailed(failure, []file{raw}, nil); !errors.Is(err, fs.ErrExist) || !errors.Is(err, failure) {
+		t.Errorf("a second time: %v", err)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/ingot-image/ingot/builder/base"
 	"github.com/ingot-image/ingot/builder/catalog"
 	"github.com/ingot-image/ingot/disk"
 	"github.com/ingot-image/ingot/export"
@@ -29,8 +28,12 @@ func (j *job) flatten(ctx context.Context, g *guest) ([]file, error) {
 	if err := os.Remove(g.overlay); err != nil {
 		return nil, err
 	}
-	if _, err := disk.CheckClean(ctx, j.rawDisk); err != nil {
+	checked, err := disk.CheckClean(ctx, j.rawDisk)
+	if err != nil {
 		return nil, err
+	}
+	if checked == 0 {
+		j.event(Event{Type: Warning, Detail: "the image has no ext file system: nothing could be checked for being clean"})
 	}
 	var files []file
 	for _, format := range j.formats() {
@@ -53,12 +56,12 @@ func (j *job) convert(ctx context.Context, src, dst disk.Image) error {
 }
 
 // manifest gathers what is known of the image before its files are final.
-func (j *job) manifest(plan *Plan, parent *base.Base, f *facts, tests []Test) *Manifest {
+func (j *job) manifest(plan *Plan, parent *parentImage, f *facts, tests []Test) *Manifest {
 	m := &Manifest{
 		Name: plan.Name, Version: j.version(), DateCreated: j.started, OS: f.os,
 		Tests: tests, Packages: f.packages,
 		Accelerator: j.accelerator.Name, QEMUVersion: j.qemuVersion,
-		Inputs: []Input{{Name: parent.Name, Digest: parent.Digest}},
+		Inputs: []Input{{Name: parent.Name, Digest: parent.InputDigest()}},
 	}
 	for _, c := range plan.Components {
 		m.Inputs = append(m.Inputs, Input{Name: c.Name, Digest: c.Digest})
@@ -92,21 +95,22 @@ func (j *job) distribute(ctx context.Context, m *Manifest, files []file) (*Manif
 	return m, j.publish(ctx, m, append(files, file{path: manifest}))
 }
 
-// publish moves the files into the output folder. Until the catalog knows the image they belong to the workspace, which
-// takes them away again if the builder dies in between.
+// publish moves the files into the output folder and records the image. Until all of them are there they belong to the
+// workspace, which takes them away again if the builder dies in between.
 func (j *job) publish(ctx context.Context, m *Manifest, files []file) error {
 	var paths, final []string
 	for _, f := range files {
 		paths, final = append(paths, f.path), append(final, j.final(f))
 	}
 	undo, err := export.Folder{Path: j.output, Pending: j.work.own}.Publish(paths)
-	if err == nil {
-		if err = j.record(ctx, m); err != nil {
-			err = errors.Join(err, undo())
-		}
-	}
 	// Nothing of the build's is in the folder now, or a whole image.
-	return errors.Join(err, j.work.disown(final...))
+	if err := errors.Join(err, j.work.disown(final...)); err != nil {
+		return err
+	}
+	if err := j.record(ctx, m); err != nil {
+		return errors.Join(err, undo())
+	}
+	return nil
 }
 
 func (j *job) final(f file) string { return filepath.Join(j.output, filepath.Base(f.path)) }
@@ -119,11 +123,13 @@ func (j *job) keepFailed(cause error, files []file, tests []Test) error {
 	if !j.options.KeepFailed || failure.Cancelled() {
 		return failure
 	}
+	var paths []string
 	for _, f := range files {
-		if err := os.Rename(f.path, j.final(f)); err != nil {
-			return errors.Join(failure, err)
-		}
+		paths = append(paths, f.path)
 	}
-	failure.Hint = fmt.Sprintf("the image is kept, untested, as %s", j.final(files[0]))
+	if _, err := (export.Folder{Path: j.output}).Publish(paths); err != nil {
+		return errors.Join(failure, err)
+	}
+	failure.advise(fmt.Sprintf("the image is kept although its tests failed: %s", j.final(files[0])))
 	return failure
 }

@@ -28,7 +28,10 @@ type Failure struct {
 	err error
 }
 
-// Error is the failure in one line.
+// Reason is the failure in one line.
+func (f *Failure) Reason() string { return strings.Join(splitLines(f.Error()), "; ") }
+
+// Error is where the build failed and why, in one line or a few.
 func (f *Failure) Error() string {
 	where := f.Stage
 	if f.Test != "" {
@@ -45,7 +48,7 @@ func (f *Failure) Cancelled() bool { return errors.Is(f.err, context.Canceled) }
 
 // Lines is the failure in full, for people: what failed where, its last output, the console, the hint.
 func (f *Failure) Lines() []string {
-	lines := []string{f.Error()}
+	lines := splitLines(f.Error())
 	field := func(name, value string) {
 		if value != "" {
 			lines = append(lines, fmt.Sprintf("  %-10s %s", name+":", value))
@@ -82,6 +85,14 @@ func splitLines(text string) []string {
 		return nil
 	}
 	return strings.Split(text, "\n")
+}
+
+// advise adds to the hint.
+func (f *Failure) advise(hint string) {
+	if f.Hint != "" {
+		hint = f.Hint + "; " + hint
+	}
+	f.Hint = hint
 }
 
 // asFailure makes the failure of a stage from its error.

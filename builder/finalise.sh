@@ -7,15 +7,20 @@
 set -u
 work=${1:-/tmp}
 
+# Every home, wherever it is.
+mapfile -t homes < <(getent passwd | cut -d: -f6 | sort -u | while read -r home; do [ -d "$home/." ] && [ "$home" != / ] && echo "$home"; done)
+
 # The markers are looked at first of all, since they go with the other temporary files.
 markers=" $(cd "$work" 2>/dev/null && echo skip_cleanup_*) "
 kept() { [[ $markers == *" skip_cleanup_$1 "* ]]; }
 
 # Services whose stopping would write again what is removed below.
 for unit in systemd-random-seed.service systemd-update-utmp.service chrony.service chronyd.service systemd-timesyncd.service \
-	rsyslog.service auditd.service apt-daily.timer apt-daily-upgrade.timer; do
+	syslog.socket rsyslog.service apt-daily.timer apt-daily-upgrade.timer; do
 	systemctl stop "$unit" 2>/dev/null
 done
+# auditd refuses to be stopped through systemctl.
+command -v auditctl >/dev/null && service auditd stop >/dev/null 2>&1
 journalctl --relinquish-var 2>/dev/null
 
 if ! kept cloudinit_files; then
@@ -35,14 +40,14 @@ fi
 
 if ! kept ssh_files; then
 	rm -f /etc/ssh/ssh_host_*_key /etc/ssh/ssh_host_*_key.pub
-	for home in /root /home/*; do
+	for home in "${homes[@]}"; do
 		rm -f "$home"/.ssh/authorized_keys "$home"/.ssh/authorized_keys2 "$home"/.ssh/known_hosts
 	done
 fi
 
 if ! kept instance_log_files; then
 	# Log files of services stay, empty: some programs refuse to make theirs again.
-	find /var/log -type f \( -name '*.gz' -o -name '*.xz' -o -name '*.[0-9]' -o -name '*.old' -o -name '*-????????' \) -delete
+	find /var/log -type f \( -name '*.gz' -o -name '*.xz' -o -name '*.[0-9]' -o -name '*.old' -o -name '*-[0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9]' \) -delete
 	find /var/log -type f -exec truncate -s 0 {} +
 	rm -f /var/log/wtmp /var/log/btmp /var/log/lastlog /var/log/boot.log /var/log/dmesg /var/log/cron
 	rm -f /var/log/sa/sa*
@@ -65,7 +70,7 @@ rm -f /var/lib/dhcp/*.leases /var/lib/dhclient/*.lease /var/lib/NetworkManager/*
 rm -f /var/lib/rsyslog/imjournal.state /var/lib/logrotate/status /var/lib/systemd/timers/stamp-*
 
 # Histories and caches of people and package managers.
-for home in /root /home/*; do
+for home in "${homes[@]}"; do
 	rm -f "$home"/.*_history "$home"/.lesshst "$home"/.viminfo "$home"/.wget-hsts "$home"/.sudo_as_admin_successful
 	rm -rf "$home"/.cache
 done
@@ -87,7 +92,7 @@ rm -f "$work"/skip_cleanup_* "$work"/perform_cleanup
 # What the service's script calls a failure, and what an image must never carry.
 status=0
 if ! kept ssh_files; then
-	for path in /etc/ssh/ssh_host_*_key /root/.ssh/authorized_keys /home/*/.ssh/authorized_keys; do
+	for path in /etc/ssh/ssh_host_*_key "${homes[@]/%//.ssh/authorized_keys}"; do
 		[ -e "$path" ] && { echo "could not remove $path" >&2; status=1; }
 	done
 fi

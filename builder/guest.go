@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/ingot-image/ingot/builder/agent"
-	"github.com/ingot-image/ingot/builder/base"
 	"github.com/ingot-image/ingot/builder/component"
 	"github.com/ingot-image/ingot/builder/seed"
 	"github.com/ingot-image/ingot/disk"
@@ -32,7 +31,7 @@ type facts struct {
 }
 
 // boot starts the parent image on an overlay and waits until its start-up is over.
-func (j *job) boot(ctx context.Context, parent *base.Base) (_ *guest, err error) {
+func (j *job) boot(ctx context.Context, parent *parentImage) (_ *guest, err error) {
 	size := max(j.plan.volumeSize(), parent.Size)
 	g := &guest{job: j, overlay: j.work.path("overlay.qcow2")}
 	if err := disk.CreateOverlay(ctx, g.overlay, disk.Image{Path: parent.Disk, Format: disk.Raw}, size); err != nil {
@@ -52,7 +51,7 @@ func (j *job) boot(ctx context.Context, parent *base.Base) (_ *guest, err error)
 		files, _ := seed.Direct(j.program)
 		err = g.attachSeed(seed.LabelDirect, files)
 	} else {
-		if g.config.Firmware, err = bootFirmware(parent.Disk); err != nil {
+		if g.config.Firmware, err = parent.modes.firmware(); err != nil {
 			return nil, err
 		}
 		err = g.attachInstance("ingot-build", j.program)
@@ -96,15 +95,12 @@ func (g *guest) grow(ctx context.Context) error {
 	return nil
 }
 
-// exec runs a shell script in the guest and returns its standard output.
+// exec runs a bash script in the guest and returns its standard output.
 func (g *guest) exec(ctx context.Context, name, script string, args ...string) (out []byte, err error) {
 	wait := qemu.Wait{Name: name, Limit: finaliseLimit}
 	err = g.vm.Await(ctx, wait, func(ctx context.Context) error {
-		shell := "/bin/sh"
-		if strings.HasPrefix(script, "#!/bin/bash") {
-			shell = "/bin/bash"
-		}
-		out, err = g.agent.Exec(ctx, agent.Command{Path: shell, Args: append([]string{"-s", "--"}, args...), Stdin: script}, nil)
+		// Not on the standard input, from which what the script runs might read it away.
+		out, err = g.agent.Exec(ctx, agent.Command{Path: "/bin/bash", Args: append([]string{"-c", script, name}, args...)}, nil)
 		return err
 	})
 	return out, err
@@ -167,7 +163,7 @@ func (g *guest) leave(ctx context.Context, cause error) error {
 	if err := disk.Convert(ctx, disk.Image{Path: g.overlay, Format: disk.Qcow2}, kept, nil); err != nil {
 		return errors.Join(failure, fmt.Errorf("keep the failed instance's disk: %w", err))
 	}
-	failure.Hint = strings.TrimPrefix(failure.Hint+"; ", "; ") + "the instance's disk is kept: ingot run " + kept.Path
+	failure.advise("the instance's disk is kept: ingot run " + kept.Path)
 	return failure
 }
 

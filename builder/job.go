@@ -51,6 +51,7 @@ type job struct {
 
 	mu      sync.Mutex // guards what follows; events come from several goroutines
 	events  io.Writer  // the event log
+	printed int        // bytes of output that came in events
 	current string     // stage
 	since   time.Time
 	cached  bool
@@ -68,10 +69,10 @@ func stage[T any](ctx context.Context, j *job, name string, f func(context.Conte
 	j.current, j.since, j.cached = name, time.Now(), false
 	j.mu.Unlock()
 	j.event(Event{Type: StageStarted})
-	result, err := f(ctx)
+	var result T
+	err := ctx.Err() // the stage before may have been done just in time
 	if err == nil {
-		// A stage that did not notice the end of its context must not be followed by the next one.
-		err = ctx.Err()
+		result, err = f(ctx)
 	}
 	j.mu.Lock()
 	s := Stage{Name: name, DurationMS: time.Since(j.since).Milliseconds(), Cached: j.cached}
@@ -103,7 +104,11 @@ func (j *job) event(e Event) {
 	if e.Stage == "" {
 		e.Stage = j.current
 	}
-	if j.events != nil {
+	output := e.Component != nil && e.Component.Type == component.Output
+	if output {
+		j.printed += len(e.Component.Text)
+	}
+	if j.events != nil && (!output || j.printed <= maxLoggedOutput) {
 		if data, err := json.Marshal(e); err == nil {
 			j.events.Write(append(data, '\n'))
 		}
@@ -149,7 +154,7 @@ func (j *job) resolve(ctx context.Context) (*Plan, error) {
 		return nil, err
 	}
 	if err := sweep(b.Home); err != nil {
-		return nil, err
+		j.event(Event{Type: Warning, Detail: "clear away after an earlier build: " + err.Error()})
 	}
 	if j.work, err = newWorkspace(b.Home); err != nil {
 		return nil, err
@@ -177,8 +182,14 @@ func qemuVersion(ctx context.Context) (string, error) {
 	return info.Version, err
 }
 
+// parentImage is the disk that a build starts from.
+type parentImage struct {
+	*base.Base
+	modes bootModes
+}
+
 // base makes or finds the parent image's disk.
-func (j *job) base(ctx context.Context) (*base.Base, error) {
+func (j *job) base(ctx context.Context) (*parentImage, error) {
 	store := j.builder.Bases()
 	var making []string
 	store.Making = func(dir string) error {
@@ -199,39 +210,45 @@ func (j *job) base(ctx context.Context) (*base.Base, error) {
 	j.mu.Lock()
 	j.cached = known.Cached
 	j.mu.Unlock()
-	return b, j.setStatus(ctx, catalog.Building)
+	modes, err := bootModesOf(b.Disk)
+	if err != nil {
+		return nil, fmt.Errorf("parent image %s: %w", b.Name, err)
+	}
+	return &parentImage{b, modes}, j.setStatus(ctx, catalog.Building)
 }
 
 // end closes the build, however it went, and returns its error as callers of Build see it.
 func (j *job) end(ctx context.Context, m *Manifest, err error) error {
 	// What is done here must be done even if the build was interrupted.
 	ctx = context.WithoutCancel(ctx)
+	last := Event{Type: BuildEnded, Image: j.image(), Manifest: m}
 	var problems component.Problems
 	if errors.As(err, &problems) {
-		j.event(Event{Type: BuildEnded, Problems: problems})
+		last.Problems = problems
 	} else if err != nil {
 		failure := j.failure(j.current, err)
-		err = failure
+		last.Failure, err = failure, failure
 		if recordErr := j.recordFailure(ctx, failure); recordErr != nil {
 			err = errors.Join(failure, recordErr)
 		}
-		j.event(Event{Type: BuildEnded, Image: j.image(), Failure: failure})
-	} else {
-		j.event(Event{Type: BuildEnded, Image: j.image(), Manifest: m})
 	}
+	// What cannot be cleaned away makes a good image no worse; the next build tries again.
+	var untidy []error
 	if j.work != nil {
-		if closeErr := j.work.close(); err == nil {
-			err = closeErr
-		}
-	}
-	for _, c := range slices.Backward(j.closers) {
-		c.Close()
+		untidy = append(untidy, j.work.close())
 	}
 	if j.build != nil {
-		err = errors.Join(err, j.build.Close(ctx))
+		untidy = append(untidy, j.build.Close(ctx))
 	}
 	if j.catalog != nil {
-		j.catalog.Close()
+		untidy = append(untidy, j.catalog.Close())
+	}
+	if err := errors.Join(untidy...); err != nil {
+		j.event(Event{Type: Warning, Detail: "clear away after the build: " + err.Error()})
+	}
+	j.event(last)
+	for _, c := range slices.Backward(j.closers) {
+		c.Close()
 	}
 	return err
 }
@@ -267,8 +284,9 @@ func (j *job) openLogs() error {
 	return nil
 }
 
-// maxLog bounds each log file of a build, in bytes: no guest fills the host's disk.
-const maxLog = 64 << 20
+// maxLoggedOutput bounds how much of the guest's output the event log takes, in bytes: no guest fills the host's disk. What
+// else happens is always logged. Console logs have a bound of package qemu's.
+const maxLoggedOutput = 64 << 20
 
 // openLog opens a log file of the build, to be closed with it.
 func (j *job) openLog(name string) (io.Writer, error) {
@@ -279,7 +297,7 @@ func (j *job) openLog(name string) (io.Writer, error) {
 	j.mu.Lock()
 	j.closers = append(j.closers, f)
 	j.mu.Unlock()
-	return &boundedLog{w: f, left: maxLog}, nil
+	return f, nil
 }
 
 // fileName is the name of one of the image's files: NAME-VERSION-BUILD.EXT.

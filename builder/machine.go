@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -112,15 +111,20 @@ func (m *machine) ready(ctx context.Context) (ready *agent.Ready, err error) {
 	return ready, nil
 }
 
-// run runs component documents, rebooting the guest whenever a step asks for it.
+// run runs component documents, rebooting the guest whenever a step asks for it. No documents are a success.
 func (m *machine) run(ctx context.Context, req component.Request, events func(component.Event)) (*component.Result, error) {
+	if len(req.Documents) == 0 {
+		return &component.Result{Status: component.StatusSuccess}, nil
+	}
 	for reboots := 0; ; reboots++ {
 		var result *component.Result
 		// How long a step may take is the document's to say. What must not happen is waiting for a guest that is gone.
 		wait := qemu.Wait{Name: "the components to run"}
 		err := m.vm.Await(ctx, wait, func(ctx context.Context) (err error) {
 			return whileAlive(ctx, heartbeatEvery, m.config.Accelerator.Limit(agentLimit), m.alive, func(ctx context.Context) error {
-				result, err = m.agent.Run(ctx, req, events)
+				if result, err = m.agent.Run(ctx, req, events); err == nil && result.Status == component.StatusReboot {
+					err = sleep(ctx, time.Duration(result.RebootDelaySeconds)*time.Second)
+				}
 				return err
 			})
 		})
@@ -131,12 +135,7 @@ func (m *machine) run(ctx context.Context, req component.Request, events func(co
 			return result, nil
 		}
 		if reboots == maxReboots {
-			return nil, fmt.Errorf("the components asked for more than %d reboots; a step that exits with 194 at every run never ends", maxReboots)
-		}
-		select {
-		case <-time.After(time.Duration(result.RebootDelaySeconds) * time.Second):
-		case <-ctx.Done():
-			return nil, ctx.Err()
+			return nil, fmt.Errorf("the components asked for more than %d reboots", maxReboots)
 		}
 		if err := m.reboot(ctx); err != nil {
 			return nil, fmt.Errorf("reboot the guest: %w", err)
@@ -145,8 +144,18 @@ func (m *machine) run(ctx context.Context, req component.Request, events func(co
 	}
 }
 
-// maxReboots is a bound of ours; the service's is a setting of its SSM agent (Mds.CommandRetryLimit, 15).
-const maxReboots = 15
+// maxReboots bounds a whole run: the engine allows each step 15 of them (the service's Mds.CommandRetryLimit).
+const maxReboots = 300
+
+// sleep waits for a while, or for the end of ctx.
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
 
 var errNoAnswer = errors.New("the guest's agent no longer answers")
 
@@ -169,10 +178,13 @@ func whileAlive(ctx context.Context, every, limit time.Duration, alive, work fun
 			}
 			ask, stop := context.WithTimeout(ctx, limit)
 			err := alive(ask)
+			late := ask.Err() != nil
 			stop()
-			if err != nil {
+			if late {
 				cancel(fmt.Errorf("%w (for %v)", errNoAnswer, limit))
-				return
+			}
+			if err != nil {
+				return // the work's own request ends with the session, and tells why
 			}
 		}
 	}()
@@ -294,22 +306,4 @@ func driver(format disk.Format) string {
 		return "vpc"
 	}
 	return string(format)
-}
-
-// boundedLog is a file that takes at most a number of bytes, so that no guest fills the host's disk with its console.
-type boundedLog struct {
-	w    io.Writer
-	left int64
-}
-
-func (l *boundedLog) Write(p []byte) (int, error) {
-	n := int64(len(p))
-	if n > l.left {
-		p = p[:l.left]
-	}
-	l.left -= int64(len(p))
-	if _, err := l.w.Write(p); err != nil {
-		return 0, err
-	}
-	return int(n), nil
 }

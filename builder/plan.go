@@ -3,7 +3,6 @@ package builder
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"strings"
 
@@ -14,7 +13,6 @@ import (
 	"github.com/ingot-image/ingot/builder/component/managed"
 	"github.com/ingot-image/ingot/builder/recipe"
 	"github.com/ingot-image/ingot/disk"
-	"github.com/ingot-image/ingot/qemu"
 )
 
 // Plan is a recipe with every input pinned, and the choices of the command line in it.
@@ -73,6 +71,12 @@ func (p *Plan) request(phases ...string) component.Request {
 	return component.Request{Documents: p.Documents(phases...), Phases: phases, WorkingDirectory: p.WorkingDirectory}
 }
 
+// hostname is that of test instances: a label of at most 63 characters (RFC 1123).
+func (p *Plan) hostname() string {
+	name := strings.ReplaceAll(p.ResourceName(), "_", "-")
+	return strings.Trim(name[:min(63, len(name))], "-")
+}
+
 // volumeSize is the root volume's size in bytes, 0 for the parent image's.
 func (p *Plan) volumeSize() int64 { return int64(p.VolumeSize) << 30 }
 
@@ -113,51 +117,5 @@ func (p parents) Inspect(ctx context.Context, parent recipe.PlannedParentImage) 
 	if err != nil {
 		return "", 0, err
 	}
-	return plan.Digest, size, nil
-}
-
-// bootModes are the firmwares that find a boot loader on a disk.
-type bootModes struct{ bios, uefi bool }
-
-// The EFI system partition's types: the GUID of the UEFI specification, section 5.3, and that of an MBR.
-const (
-	efiSystem    = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
-	efiSystemMBR = "0xef"
-)
-
-// bootFirmware is the firmware to boot a disk with when nothing asks for another one: the one EC2 uses by default.
-func bootFirmware(path string) (*qemu.Firmware, error) {
-	modes, err := bootModesOf(path)
-	if err != nil {
-		return nil, err
-	}
-	if modes.bios {
-		return qemu.FindFirmware(qemu.BIOS)
-	}
-	return qemu.FindFirmware(qemu.UEFI)
-}
-
-// bootModesOf looks for what each firmware starts: code in the first sector, and an EFI system partition.
-func bootModesOf(path string) (bootModes, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return bootModes{}, err
-	}
-	defer f.Close()
-	var code [440]byte // of the first sector, what precedes the disk signature and the partition table
-	if _, err := f.ReadAt(code[:], 0); err != nil {
-		return bootModes{}, fmt.Errorf("read boot sector: %w", err)
-	}
-	modes := bootModes{bios: code != [440]byte{}}
-	table, err := disk.Partitions(path)
-	if err != nil && !errors.Is(err, disk.ErrNoPartitionTable) {
-		return bootModes{}, err
-	}
-	for _, p := range table.Partitions {
-		modes.uefi = modes.uefi || strings.EqualFold(p.Type, efiSystem) || strings.EqualFold(p.Type, efiSystemMBR)
-	}
-	if !modes.bios && !modes.uefi {
-		return bootModes{}, errors.New("no firmware could boot this disk: it has neither boot code in its first sector nor an EFI system partition")
-	}
-	return modes, nil
+	return plan.InputDigest(), size, nil
 }

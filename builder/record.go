@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"os"
 	"path/filepath"
 
 	"github.com/ingot-image/ingot/builder/catalog"
@@ -28,11 +29,12 @@ func (j *job) reserve(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	j.staging = filepath.Join(j.output, "."+string(j.fileName("partial")))
+	// A name of its own, also against an Ingot with another home.
+	j.staging = filepath.Join(j.output, "."+j.fileName("partial")+"."+randomHex(4))
 	if err := j.work.own(j.staging); err != nil {
 		return err
 	}
-	return mkdir(j.staging)
+	return os.Mkdir(j.staging, 0o700)
 }
 
 // taken tells whether a file of this build's number is already in the output folder.
@@ -91,7 +93,7 @@ func (j *job) recordFailure(ctx context.Context, f *Failure) error {
 	if f.Cancelled() {
 		err = j.build.Cancel(ctx, f.ErrorMessage, r)
 	} else {
-		err = j.build.Fail(ctx, f.Error(), f, r)
+		err = j.build.Fail(ctx, f.Reason(), f, r)
 	}
 	if errors.Is(err, catalog.ErrFinished) {
 		return nil

@@ -50,9 +50,6 @@ func (b *Builder) Run(ctx context.Context, o RunOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := sweep(b.Home); err != nil {
-		return err
-	}
 	work, err := newWorkspace(b.Home)
 	if err != nil {
 		return err

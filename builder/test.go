@@ -63,7 +63,7 @@ func testCases(files []file, modes bootModes) []testCase {
 
 // test boots the finished files and runs the components' test phases in each boot. It returns every test's result; the
 // error is that of the first test that failed, after which the others are stopped.
-func (j *job) test(ctx context.Context, files []file) ([]Test, error) {
+func (j *job) test(ctx context.Context, parentModes bootModes, files []file) ([]Test, error) {
 	if !j.testing() {
 		j.event(Event{Type: Progress, Detail: "not asked for"})
 		return []Test{}, nil
@@ -71,6 +71,12 @@ func (j *job) test(ctx context.Context, files []file) ([]Test, error) {
 	modes, err := bootModesOf(j.rawDisk)
 	if err != nil {
 		return nil, err
+	}
+	switch {
+	case parentModes.bios && !modes.bios:
+		return nil, errors.New("the image can no longer boot by BIOS, as its parent image can: the boot code in its first sector is gone")
+	case parentModes.uefi && !modes.uefi:
+		return nil, errors.New("the image can no longer boot by UEFI, as its parent image can: its EFI system partition is gone")
 	}
 	cases := testCases(files, modes)
 	if err := j.setStatus(ctx, catalog.Testing); err != nil {
@@ -81,33 +87,43 @@ func (j *job) test(ctx context.Context, files []file) ([]Test, error) {
 	defer cancel()
 
 	tests := make([]Test, len(cases))
-	group, ctx := errgroup.WithContext(ctx)
+	// A failing test stops the others without being the cause they report.
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var group errgroup.Group
 	group.SetLimit(j.atOnce())
 	for i, c := range cases {
 		tests[i] = Test{Name: c.name(), Firmware: c.firmwares, Disk: string(c.disk), Format: string(c.file.format)}
 		group.Go(func() error {
 			if ctx.Err() != nil {
-				return context.Cause(ctx)
+				return ctx.Err()
 			}
 			j.event(Event{Type: TestStarted, Test: c.name(), Detail: "from " + filepath.Base(c.file.path)})
 			start := time.Now()
 			err := j.testOnce(ctx, c)
+			if err != nil && errors.Is(context.Cause(ctx), context.Canceled) {
+				return err // stopped, by another test or by the user: no result
+			}
 			tests[i].Status, tests[i].DurationMS = TestPassed, time.Since(start).Milliseconds()
 			if err != nil {
-				if cause := context.Cause(ctx); cause != nil && errors.Is(err, context.DeadlineExceeded) {
-					err = cause
+				if ctx.Err() != nil {
+					err = context.Cause(ctx)
 				}
 				failure := asFailure(StageTest, err)
 				failure.Test = c.name()
 				tests[i].Status, tests[i].Failure, err = TestFailed, failure, failure
+				stop()
 			}
 			j.event(Event{Type: TestEnded, Test: c.name(), Status: tests[i].Status, DurationMS: tests[i].DurationMS, Failure: tests[i].Failure})
 			return err
 		})
 	}
 	err = group.Wait()
-	done := tests[:0]
+	done := []Test{}
 	for _, t := range tests {
+		if t.Failure != nil {
+			err = t.Failure // not that of a test it stopped
+		}
 		if t.Status != "" {
 			done = append(done, t)
 		}
@@ -145,7 +161,7 @@ func (j *job) testOnce(ctx context.Context, c testCase) error {
 	}
 	defer m.Close()
 	m.config.Firmware = firmware
-	if err := m.attachInstance(j.plan.Name, j.program); err != nil {
+	if err := m.attachInstance(j.plan.hostname(), j.program); err != nil {
 		return err
 	}
 	if err := m.start(ctx); err != nil {
@@ -175,8 +191,8 @@ func (j *job) judge(test string, ready *agent.Ready) error {
 	if ready.CloudInit == "error" {
 		return fmt.Errorf("cloud-init failed in the guest: %s", strings.Join(ready.CloudErrors, "; "))
 	}
-	if ready.State == "maintenance" {
-		return errors.New("the guest came up in maintenance mode")
+	if ready.State != "running" && ready.State != "degraded" {
+		return fmt.Errorf("the guest's system is %q after its start-up, not running", ready.State)
 	}
 	if len(ready.FailedUnits) > 0 {
 		j.event(Event{Type: Warning, Test: test, Detail: "the guest came up with failed units: " + strings.Join(ready.FailedUnits, ", ")})

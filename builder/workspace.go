@@ -28,7 +28,8 @@ type workspace struct {
 }
 
 const (
-	lockFile = "lock"
+	lockFile  = "lock"
+	newPrefix = ".new-"
 	// leftoversFile lists what to remove beside the workspace itself, one path a line.
 	leftoversFile = "leftovers"
 )
@@ -54,7 +55,8 @@ func newWorkspace(home string) (_ *workspace, err error) {
 	if err := os.MkdirAll(parent, 0o700); err != nil {
 		return nil, fmt.Errorf("make workspace: %w", err)
 	}
-	dir, err := os.MkdirTemp(parent, "build-")
+	// Under a name that sweep passes over until it has its lock.
+	dir, err := os.MkdirTemp(parent, newPrefix)
 	if err != nil {
 		return nil, fmt.Errorf("make workspace: %w", err)
 	}
@@ -68,12 +70,16 @@ func newWorkspace(home string) (_ *workspace, err error) {
 	if w.lock, err = holdLock(filepath.Join(dir, lockFile)); err != nil {
 		return nil, err
 	}
-	runtimeDir := os.Getenv("XDG_RUNTIME_DIR")
-	if stat, err := os.Stat(runtimeDir); err != nil || !stat.IsDir() {
-		runtimeDir = os.TempDir()
-	}
-	if w.sockets, err = os.MkdirTemp(runtimeDir, "ingot-"); err != nil {
+	dir = filepath.Join(parent, "build-"+strings.TrimPrefix(filepath.Base(dir), newPrefix))
+	if err = os.Rename(w.dir, dir); err != nil {
 		return nil, err
+	}
+	w.dir = dir
+	// $XDG_RUNTIME_DIR may be another user's, after su.
+	if w.sockets, err = os.MkdirTemp(os.Getenv("XDG_RUNTIME_DIR"), "ingot-"); err != nil {
+		if w.sockets, err = os.MkdirTemp("", "ingot-"); err != nil {
+			return nil, err
+		}
 	}
 	if err := w.own(w.sockets); err != nil {
 		return nil, err
@@ -168,8 +174,7 @@ func sweep(home string) error {
 	var errs []error
 	for _, e := range entries {
 		dir := filepath.Join(parent, e.Name())
-		// A workspace is a moment old before it has its lock.
-		if info, err := e.Info(); err != nil || time.Since(info.ModTime()) < time.Minute && !exists(filepath.Join(dir, lockFile)) {
+		if info, err := e.Info(); err != nil || strings.HasPrefix(e.Name(), newPrefix) && time.Since(info.ModTime()) < time.Hour {
 			continue
 		}
 		lock, err := holdLock(filepath.Join(dir, lockFile))

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 )
@@ -144,4 +145,35 @@ func TestWorkspaceClose(t *testing.T) {
 	if exists(w.dir) || exists(w.sockets) {
 		t.Error("close left something")
 	}
+}
+
+// TestSweepBesideStart makes workspaces while others sweep: a builder's start must survive everybody else's.
+func TestSweepBesideStart(t *testing.T) {
+	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
+	home := t.TempDir()
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				sweep(home)
+			}
+		}
+	})
+	for range 100 {
+		w, err := newWorkspace(home)
+		if err != nil {
+			t.Error(err)
+			break
+		}
+		if !exists(w.path(lockFile)) || !exists(w.path(leftoversFile)) {
+			t.Error("swept away under a living builder")
+		}
+		w.close()
+	}
+	close(stop)
+	wg.Wait()
 }

@@ -115,6 +115,15 @@ func (vm *VM) event(e qmp.Event) {
 			Cause: "the guest's kernel panicked",
 			Hint:  "if the console shows nothing, the guest's kernel does not print to its first serial port: add console=ttyS0 to its command line",
 		})
+	case "BLOCK_IO_ERROR":
+		// With its disk full QEMU stops the machine, which then waits for somebody to make room.
+		if full, _ := e.Data["nospace"].(bool); full {
+			vm.console.fail(Finding{
+				Name:  "host disk full",
+				Cause: "the host's file system is full: no space left on device for what the guest writes",
+				Hint:  "free space where the machine's disk is, then try again",
+			})
+		}
 	case "VSERPORT_CHANGE":
 		open, _ := e.Data["open"].(bool)
 		vm.portChanged(str("id"), open)

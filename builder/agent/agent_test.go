@@ -253,6 +253,91 @@ func FuzzConnect(f *testing.F) {
 	})
 }
 
+// TestHostileGuest is about an agent that speaks yamux in ways that ours never does: the session ends, and costs the host
+// nothing that grows.
+func TestHostileGuest(t *testing.T) {
+	frame := func(kind byte, flags byte) []byte {
+		return []byte{0, kind, 0, flags, 0, 0, 0, 2, 0, 0, 0, 0}
+	}
+	for name, hostile := range map[string][]byte{
+		"pings": frame(framePing, frameFlagSYN), "ping answers": frame(framePing, 2), "streams": frame(frameData, frameFlagSYN),
+		"windows": frame(1, frameFlagSYN),
+	} {
+		t.Run(name, func(t *testing.T) {
+			host, guest := net.Pipe()
+			defer guest.Close()
+			go func() {
+				io.WriteString(guest, agentHello("n")+"\n")
+				io.CopyN(io.Discard, guest, int64(len(hostHello("n")+"\n")))
+				io.WriteString(guest, goLine("n")+"\n")
+				for {
+					if _, err := guest.Write(hostile); err != nil {
+						return
+					}
+				}
+			}()
+			client, err := Connect(t.Context(), host)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer client.Close()
+			select {
+			case <-client.Done():
+			case <-time.After(10 * time.Second):
+				t.Error("the session goes on")
+			}
+		})
+	}
+}
+
+// TestDeafGuest is about a guest that opens a session and then reads nothing: requests end with their context.
+func TestDeafGuest(t *testing.T) {
+	host, guest := net.Pipe()
+	defer guest.Close()
+	go func() {
+		io.WriteString(guest, agentHello("n")+"\n")
+		io.CopyN(io.Discard, guest, int64(len(hostHello("n")+"\n")))
+		io.WriteString(guest, goLine("n")+"\n")
+	}()
+	client, err := Connect(t.Context(), host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	for range 3 {
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		start := time.Now()
+		_, err := client.Info(ctx)
+		cancel()
+		if err == nil || time.Since(start) > 5*time.Second {
+			t.Errorf("Info gave %v after %v", err, time.Since(start))
+		}
+	}
+}
+
+func TestCheckResult(t *testing.T) {
+	failure, state := &component.Failure{}, &component.State{}
+	for _, c := range []struct {
+		result component.Result
+		ok     bool
+	}{
+		{component.Result{Status: component.StatusSuccess}, true},
+		{component.Result{Status: component.StatusFailed, Failure: failure}, true},
+		{component.Result{Status: component.StatusReboot, State: state, RebootDelaySeconds: 5}, true},
+		{component.Result{}, false},
+		{component.Result{Status: "fine"}, false},
+		{component.Result{Status: component.StatusFailed}, false},
+		{component.Result{Status: component.StatusSuccess, FailedSteps: 1}, false},
+		{component.Result{Status: component.StatusReboot}, false},
+		{component.Result{Status: component.StatusReboot, State: state, RebootDelaySeconds: -1}, false},
+		{component.Result{Status: component.StatusReboot, State: state, RebootDelaySeconds: 1 << 40}, false},
+	} {
+		if err := checkResult(&c.result); (err == nil) != c.ok {
+			t.Errorf("checkResult(%+v) = %v", c.result, err)
+		}
+	}
+}
+
 func TestCompareVersions(t *testing.T) {
 	for _, c := range []struct {
 		a, b string

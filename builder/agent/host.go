@@ -59,7 +59,7 @@ func connect(conn net.Conn) (*Client, error) {
 		case len(fields) == 3 && fields[0] == "INGOT-AGENT":
 			return nil, fmt.Errorf("the guest's agent speaks protocol %s, this ingot %d", fields[1], protocolVersion)
 		case nonce != "" && line == goLine(nonce):
-			session, err := yamux.Client(pipe{r, conn}, sessionConfig())
+			session, err := yamux.Client(pipe{&guestFrames{r: r}, conn}, sessionConfig())
 			if err != nil {
 				return nil, err
 			}
@@ -80,9 +80,9 @@ var ErrSessionEnded = errors.New("the guest's agent went away")
 // do sends one request and gives each line of the answer to each, until it says that the answer is complete.
 // Cancelling ctx closes the stream, on which the agent ends what it does for it.
 func (c *Client) do(ctx context.Context, req request, each func(response, *bufio.Reader) (done bool, err error)) error {
-	stream, err := c.session.OpenStream()
+	stream, err := c.open(ctx)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrSessionEnded, err)
+		return err
 	}
 	defer stream.Close()
 	stop := context.AfterFunc(ctx, func() {
@@ -113,6 +113,19 @@ func (c *Client) do(ctx context.Context, req request, each func(response, *bufio
 			return err
 		}
 	}
+}
+
+// open opens a stream. A guest that does not read can hold that up: then the session is of no use any more.
+func (c *Client) open(ctx context.Context) (*yamux.Stream, error) {
+	stop := context.AfterFunc(ctx, func() { c.session.Close() })
+	stream, err := c.session.OpenStream()
+	if !stop() {
+		return nil, ctx.Err()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrSessionEnded, err)
+	}
+	return stream, nil
 }
 
 // Info asks what the guest is.
@@ -154,10 +167,33 @@ func (c *Client) Run(ctx context.Context, req component.Request, events func(com
 		result = r.Result
 		return result != nil, nil
 	})
+	if err == nil {
+		err = checkResult(result)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("run components: %w", err)
 	}
 	return result, nil
+}
+
+// maxRebootDelay bounds the Reboot action's delaySeconds.
+const maxRebootDelay = 24 * 60 * 60
+
+// checkResult refuses results that the engine never gives: a guest may say anything.
+func checkResult(r *component.Result) error {
+	ok := false
+	switch r.Status {
+	case component.StatusSuccess:
+		ok = r.Failure == nil && r.FailedSteps == 0
+	case component.StatusFailed:
+		ok = r.Failure != nil
+	case component.StatusReboot:
+		ok = r.State != nil && r.RebootDelaySeconds >= 0 && r.RebootDelaySeconds <= maxRebootDelay
+	}
+	if !ok {
+		return errors.New("the guest's agent gave a result that makes no sense")
+	}
+	return nil
 }
 
 // ExitError is a command's unsuccessful end.

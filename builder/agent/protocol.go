@@ -8,7 +8,7 @@
 //	output, err := client.Exec(ctx, agent.Command{Path: "/bin/uname", Args: []string{"-r"}}, nil)
 //
 // No guest network, SSH or login is involved, and nothing is written to the guest's disk. How the agent gets into a guest
-// at all is in start.go.
+// at all is in package builder/seed.
 //
 // # Wire
 //
@@ -194,7 +194,7 @@ func goLine(nonce string) string    { return "INGOT-GO " + nonce }
 func sessionConfig() *yamux.Config {
 	c := yamux.DefaultConfig()
 	c.EnableKeepAlive = false
-	c.ConnectionWriteTimeout = time.Hour
+	c.ConnectionWriteTimeout = 5 * time.Minute
 	c.StreamOpenTimeout = 0
 	c.StreamCloseTimeout = time.Hour
 	c.MaxStreamWindowSize = 1 << 20

@@ -64,6 +64,20 @@ type Source struct {
 	Name string
 }
 
+// InputDigest is the digest of what the base was made from as people know it: of an image file its content's, as sha256sum
+// tells it; of a bootstrap Digest.
+func (b *Base) InputDigest() string { return inputDigest(b.Digest, b.Inputs) }
+
+// InputDigest is that of the base that Get would give.
+func (p *Plan) InputDigest() string { return inputDigest(p.Digest, p.Inputs) }
+
+func inputDigest(digest string, inputs map[string]string) string {
+	if content := inputs["sha256"]; content != "" {
+		return "sha256:" + content
+	}
+	return digest
+}
+
 // Plan is what Get would do.
 type Plan struct {
 	Name   string            `json:"name"`

@@ -60,7 +60,6 @@ RuntimeDirectory=ingot
 ExecStartPre=/bin/mkdir -p /run/ingot/seed
 ExecStartPre=/bin/mount -t iso9660 -o ro %[2]s /run/ingot/seed
 ExecStart=/run/ingot/seed/ingot-agent -port %[3]s
-Restart=on-failure
 KillMode=mixed
 TimeoutStopSec=5
 StandardOutput=journal+console

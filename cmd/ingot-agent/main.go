@@ -1,7 +1,7 @@
 // Ingot-agent is the static program that runs inside a guest. It serves the builder over a virtio-serial port (package
 // builder/agent) and runs component documents there (package builder/component).
 //
-// It is started by what builder/agent puts into the guest's initrd or seed disk, not by hand.
+// It is started by what builder/seed puts into the guest's initrd or seed disk, not by hand.
 package main
 
 import (
@@ -20,7 +20,6 @@ import (
 func main() {
 	port := flag.String("port", agent.PortName, "name of the virtio-serial port to serve")
 	flag.Parse()
-	// The agent goes on while systemd takes the guest down, so that the host hears of it to the end.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	server := &agent.Server{

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ingot-image/ingot/builder"
+	names "github.com/ingot-image/ingot/builder/recipe/version"
 	"github.com/ingot-image/ingot/disk"
 )
 
@@ -131,7 +132,7 @@ func printFinished(cmd *cobra.Command, m *builder.Manifest, folder string) error
 	if err := table.Flush(); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "run it:  %s run %s/%s\n", os.Args[0], m.Name, m.Version)
+	fmt.Fprintf(out, "run it:  %s run %s/%s\n", os.Args[0], names.ResourceName(m.Name), m.Version)
 	return nil
 }
 

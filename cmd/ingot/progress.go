@@ -3,10 +3,13 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"golang.org/x/term"
 
@@ -92,30 +95,30 @@ func (p *progress) draw() {
 	doing := p.doing
 	if len(p.tests) > 0 {
 		var parts []string
-		for name, what := range p.tests {
-			parts = append(parts, strings.TrimSpace(name+" "+what))
+		for _, name := range slices.Sorted(maps.Keys(p.tests)) {
+			parts = append(parts, strings.TrimSpace(name+" "+p.tests[name]))
 		}
 		doing = strings.Join(parts, ", ")
 	}
 	frames := []rune("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏")
 	frame := frames[int(time.Since(p.start)/tick)%len(frames)]
-	line := []rune(fmt.Sprintf("%c %-10s %6s  %s", frame, p.stage, elapsed(time.Since(p.since)), doing))
+	line := []rune(printable(fmt.Sprintf("%c %-10s %6s  %s", frame, p.stage, elapsed(time.Since(p.since)), doing)))
 	if width := p.width(); len(line) >= width {
 		line = line[:width-1]
 	}
 	fmt.Fprintf(p.w, "\r\x1b[K%s", string(line))
 }
 
-// say prints a line that stays.
+// say prints a line that stays. Much of what comes here is the guest's own words.
 func (p *progress) say(format string, args ...any) {
 	p.erase()
-	fmt.Fprintf(p.w, format+"\n", args...)
+	fmt.Fprintln(p.w, printable(fmt.Sprintf(format, args...)))
 	p.draw()
 }
 
 // plain prints a line only where there is no live one, and not the same line twice.
 func (p *progress) plain(format string, args ...any) {
-	line := fmt.Sprintf(format, args...)
+	line := printable(fmt.Sprintf(format, args...))
 	if p.terminal || line == p.said {
 		return
 	}
@@ -203,7 +206,7 @@ func (p *progress) component(e builder.Event) {
 	case component.Output:
 		if p.verbose {
 			for line := range strings.Lines(c.Text) {
-				p.say("  │ %s", printable(strings.TrimRight(line, "\r\n")))
+				p.say("  │ %s", strings.TrimRight(line, "\r\n"))
 			}
 		}
 	case component.Reboot:
@@ -211,18 +214,22 @@ func (p *progress) component(e builder.Event) {
 		p.plain("%s: rebooting", strings.Join(nonEmpty(e.Stage, e.Test), " "))
 	case component.StepEnded:
 		if c.Failure != nil {
-			p.say("  ! %s: %s", where, printable(c.Failure.Message))
+			p.say("  ! %s: %s", where, c.Failure.Message)
 		}
 	}
 }
 
-// printable takes from a guest's text what could steer the terminal.
+// printable takes from a guest's text what could steer the terminal: control characters, and those that turn the direction
+// of writing (Unicode's Bidi_Control). A line end becomes a space.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
-		if r == '\t' || r >= ' ' && r != 0x7f && (r < 0x80 || r > 0x9f) {
-			return r
+		switch {
+		case r == '\n':
+			return ' '
+		case r != '\t' && unicode.IsControl(r), unicode.Is(unicode.Bidi_Control, r):
+			return -1
 		}
-		return -1
+		return r
 	}, text)
 }
 
