@@ -125,6 +125,12 @@ func printFinished(cmd *cobra.Command, m *builder.Manifest, folder string) error
 	out := cmd.OutOrStdout()
 	fmt.Fprintf(out, "\n%s %s is ready:\n", m.Name, m.Version)
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	if here, err := os.Getwd(); err == nil {
+		// As people name it: from where they are.
+		if near, err := filepath.Rel(here, folder); err == nil && filepath.IsLocal(near) {
+			folder = near
+		}
+	}
 	for _, o := range m.Outputs {
 		path := filepath.Join(folder, o.Path)
 		fmt.Fprintf(table, "  %s\t%s\t%s\n", path, size(onDisk(path, o.SizeBytes)), o.Format)
