@@ -20,7 +20,7 @@ type Plan struct{ *recipe.Plan }
 
 // Plan reads a recipe and everything it names, and tells what Build would do. It changes nothing.
 func (b *Builder) Plan(ctx context.Context, o Options) (*Plan, error) {
-	images, err := b.images(ctx)
+	images, err := b.OpenCatalog(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -58,8 +58,8 @@ func (b *Builder) Plan(ctx context.Context, o Options) (*Plan, error) {
 	return plan, nil
 }
 
-// images opens the catalog for reading, or gives nil if there is none yet: planning makes no files.
-func (b *Builder) images(ctx context.Context) (*catalog.Catalog, error) {
+// OpenCatalog opens the catalog, or gives nil if nothing was built yet: asking makes no files.
+func (b *Builder) OpenCatalog(ctx context.Context) (*catalog.Catalog, error) {
 	if _, err := os.Stat(b.CatalogPath()); errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}

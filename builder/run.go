@@ -145,7 +145,7 @@ func (b *Builder) find(ctx context.Context, image string) (path string, format d
 		path, err := filepath.Abs(image)
 		return path, format, err
 	}
-	images, err := b.images(ctx)
+	images, err := b.OpenCatalog(ctx)
 	if err != nil {
 		return "", "", err
 	}

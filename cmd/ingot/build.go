@@ -43,6 +43,20 @@ func (f *buildFlags) register(cmd *cobra.Command) {
 	}
 }
 
+// builder makes a builder and its options of the flags.
+func (f *buildFlags) builder(recipe string) (*builder.Builder, builder.Options, error) {
+	o, err := f.options(recipe)
+	if err != nil {
+		return nil, o, err
+	}
+	b, err := newBuilder()
+	if err != nil {
+		return nil, o, err
+	}
+	b.Mirror = f.mirror
+	return b, o, nil
+}
+
 // options checks the flags and makes the builder's options of them.
 func (f *buildFlags) options(recipe string) (builder.Options, error) {
 	o := builder.Options{Recipe: recipe, OutputDir: f.output, Accelerator: f.accelerator, Test: f.test, KeepFailed: f.keepFailed}
@@ -88,15 +102,10 @@ Exit status: 0 done, 1 the build or a test failed, 2 a mistake in the recipe or 
   ingot build web-server.yaml --json | jq -r 'select(.type=="stageEnded") | .stage'`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			o, err := f.options(args[0])
+			b, o, err := f.builder(args[0])
 			if err != nil {
 				return err
 			}
-			b, err := newBuilder()
-			if err != nil {
-				return err
-			}
-			b.Mirror = f.mirror
 			if asJSON {
 				events := json.NewEncoder(cmd.OutOrStdout())
 				b.Events = func(e builder.Event) { events.Encode(e) }
@@ -154,15 +163,10 @@ or changed. All mistakes of the recipe and its components are reported at once, 
   ingot plan web-server.yaml --json | jq '.components[] | {name, digest}'`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			o, err := f.options(args[0])
+			b, o, err := f.builder(args[0])
 			if err != nil {
 				return err
 			}
-			b, err := newBuilder()
-			if err != nil {
-				return err
-			}
-			b.Mirror = f.mirror
 			plan, err := b.Plan(cmd.Context(), o)
 			if err != nil {
 				return err

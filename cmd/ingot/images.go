@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/ingot-image/ingot/builder"
 	"github.com/ingot-image/ingot/builder/catalog"
 )
 
@@ -35,7 +34,7 @@ func newImages() *cobra.Command {
 			if len(args) > 0 {
 				name = args[0]
 			}
-			images, err := openCatalog(cmd, b)
+			images, err := b.OpenCatalog(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -70,14 +69,6 @@ func newImages() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
-}
-
-// openCatalog opens the catalog, or gives nil where nothing was built yet: asking makes no files.
-func openCatalog(cmd *cobra.Command, b *builder.Builder) (*catalog.Catalog, error) {
-	if _, err := os.Stat(b.CatalogPath()); errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
-	return catalog.Open(cmd.Context(), b.CatalogPath())
 }
 
 func notFoundAsUsage(err error) error {

@@ -35,6 +35,7 @@ is printed at the start.`,
 			if err != nil {
 				return err
 			}
+			stdin, restore := int(os.Stdin.Fd()), func() {}
 			o.Image = args[0]
 			if o.Forwards, err = parseForwards(forwards); err != nil {
 				return err
@@ -53,19 +54,20 @@ is printed at the start.`,
 					fmt.Fprintf(os.Stderr, "forward:  127.0.0.1:%d to port %d of the guest\n", f.HostPort, f.GuestPort)
 				}
 				fmt.Fprintf(os.Stderr, "Ctrl-] ends it\n\n")
+				if o.Input == nil {
+					return
+				}
+				// From here on every key is the guest's, Ctrl-C too.
+				if state, err := term.MakeRaw(stdin); err == nil {
+					restore = func() { term.Restore(stdin, state) }
+				}
 			}
 			o.Output = os.Stdout
-			ctx, cancel := cmd.Context(), func() {}
-			if term.IsTerminal(int(os.Stdin.Fd())) {
-				state, err := term.MakeRaw(int(os.Stdin.Fd()))
-				if err != nil {
-					return fmt.Errorf("prepare the terminal: %w", err)
-				}
-				cancel = func() { term.Restore(int(os.Stdin.Fd()), state) }
+			if term.IsTerminal(stdin) {
 				o.Input = os.Stdin
 			}
-			defer cancel()
-			return notFoundAsUsage(b.Run(ctx, o))
+			defer func() { restore() }()
+			return notFoundAsUsage(b.Run(cmd.Context(), o))
 		},
 	}
 	flags := cmd.Flags()
