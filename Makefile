@@ -15,8 +15,8 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 EMBEDDED := cmd/ingot-agent/embedded/bin
 
 # Debian packages: what Ingot runs, and what the tests compare with besides.
-PACKAGES := qemu-system-x86 qemu-utils ovmf mmdebstrap uidmap util-linux e2fsprogs dosfstools mtools
-TEST_PACKAGES := gdisk fdisk xorriso cpio gpg
+PACKAGES := qemu-system-x86 qemu-utils ovmf mmdebstrap gpg uidmap util-linux e2fsprogs dosfstools mtools
+TEST_PACKAGES := gdisk fdisk xorriso cpio
 
 build: agents
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/ingot ./cmd/ingot

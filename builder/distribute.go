@@ -28,6 +28,12 @@ func (j *job) flatten(ctx context.Context, g *guest) ([]file, error) {
 	if err := os.Remove(g.overlay); err != nil {
 		return nil, err
 	}
+	if table, err := disk.Partitions(j.rawDisk); err == nil && g.larger && table.Kind == "gpt" {
+		// The backup of the table belongs to the end of the disk, whether or not something in the guest moved it there.
+		if err := disk.Grow(j.rawDisk, 0); err != nil {
+			return nil, err
+		}
+	}
 	checked, err := disk.CheckClean(ctx, j.rawDisk)
 	if err != nil {
 		return nil, err

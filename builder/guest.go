@@ -21,6 +21,7 @@ type guest struct {
 	*machine
 	job     *job
 	overlay string
+	larger  bool // the volume, than the parent image's disk
 	info    *agent.Info
 }
 
@@ -33,7 +34,7 @@ type facts struct {
 // boot starts the parent image on an overlay and waits until its start-up is over.
 func (j *job) boot(ctx context.Context, parent *parentImage) (_ *guest, err error) {
 	size := max(j.plan.volumeSize(), parent.Size)
-	g := &guest{job: j, overlay: j.work.path("overlay.qcow2")}
+	g := &guest{job: j, overlay: j.work.path("overlay.qcow2"), larger: size > parent.Size}
 	if err := disk.CreateOverlay(ctx, g.overlay, disk.Image{Path: parent.Disk, Format: disk.Raw}, size); err != nil {
 		return nil, err
 	}
@@ -69,7 +70,7 @@ func (j *job) boot(ctx context.Context, parent *parentImage) (_ *guest, err erro
 		return nil, err
 	}
 	j.event(Event{Type: Progress, Detail: fmt.Sprintf("%s, Linux %s", g.info.OS, g.info.Kernel)})
-	if size > parent.Size {
+	if g.larger {
 		return g, g.grow(ctx)
 	}
 	return g, nil
@@ -77,6 +78,7 @@ func (j *job) boot(ctx context.Context, parent *parentImage) (_ *guest, err erro
 
 // growScript makes the root partition and its file system as large as the disk. The root is the last partition.
 const growScript = `set -e
+command -v growpart >/dev/null || exit 127
 root=$(findmnt -no SOURCE /)
 name=$(basename "$(readlink -f "$root")")
 disk=/dev/$(basename "$(readlink -f "/sys/class/block/$name/..")")
@@ -89,7 +91,13 @@ case $(findmnt -no FSTYPE /) in
 esac`
 
 func (g *guest) grow(ctx context.Context) error {
-	if _, err := g.exec(ctx, "the root file system to grow", growScript); err != nil {
+	var exit *agent.ExitError
+	_, err := g.exec(ctx, "the root file system to grow", growScript)
+	if errors.As(err, &exit) && exit.Code == 127 {
+		g.job.event(Event{Type: Warning, Detail: "the image has no growpart: the volume is larger than the root file system, which grows when something in the image does it"})
+		return nil
+	}
+	if err != nil {
 		return fmt.Errorf("grow the root file system to the volume's size: %w", err)
 	}
 	return nil
