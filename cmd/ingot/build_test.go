@@ -29,7 +29,7 @@ func TestBuild(t *testing.T) {
 	for _, test := range m.Tests {
 		tests = append(tests, test.Name+" "+test.Format+" "+test.Status)
 	}
-	if want := []string{"bios-virtio raw PASSED", "uefi-virtio qcow2 PASSED", "bios-nvme vmdk PASSED"}; !slices.Equal(tests, want) {
+	if want := []string{"bios-virtio raw PASSED", "uefi-virtio qcow2 PASSED", "bios-nvme vmdk PASSED", "bios-virtio-vhd vhd PASSED"}; !slices.Equal(tests, want) {
 		t.Errorf("tests %v, want %v", tests, want)
 	}
 	for _, stage := range m.Stages {
@@ -77,7 +77,7 @@ func TestBuild(t *testing.T) {
 	}
 	stdout, _ := s.run(0, "images", "hello/1.0.x", "--json")
 	var image catalog.Image
-	if err := json.Unmarshal([]byte(stdout), &image); err != nil || image.Status != catalog.Available || len(image.Outputs) != 4 || len(image.Tests) != 3 {
+	if err := json.Unmarshal([]byte(stdout), &image); err != nil || image.Status != catalog.Available || len(image.Outputs) != 4 || len(image.Tests) != 4 {
 		t.Errorf("catalog: %v, %s", err, stdout)
 	}
 	stdout, _ = s.run(0, "images")
