@@ -16,7 +16,7 @@ EMBEDDED := cmd/ingot-agent/embedded/bin
 
 # Debian packages: what Ingot runs, and what the tests compare with besides.
 PACKAGES := qemu-system-x86 qemu-utils ovmf mmdebstrap gpg uidmap util-linux e2fsprogs dosfstools mtools
-TEST_PACKAGES := gdisk fdisk xorriso cpio
+TEST_PACKAGES := gdisk fdisk xorriso cpio xfsprogs btrfs-progs
 
 build: agents
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/ingot ./cmd/ingot

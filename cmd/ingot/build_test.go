@@ -100,11 +100,21 @@ phases:
             - grep Ingot /etc/ingot-hello
             - test $(df --output=size -BG / | tail -n 1 | tr -dc 0-9) -ge 5
 `)
-	for name, parent := range map[string]string{"from-catalog": "hello/1.x.x", "from-file": filepath.Join(s.out, "hello-1.0.0-1.vmdk")} {
+	// One of the files looks as if its initrd were not made by initramfs-tools: that guest boots by firmware, and cloud-init
+	// starts the agent.
+	other := filepath.Join(s.recipes, "other.raw")
+	judge(t, "", "cp", "--sparse=always", raw, other)
+	judge(t, "", "sh", "-c", "printf 'ln /usr/share/initramfs-tools /usr/share/other-tools\\nunlink /usr/share/initramfs-tools\\n' | "+
+		"debugfs -w -f - '"+other+"?offset='$(("+start+"*512))")
+	for name, parent := range map[string]string{"from-catalog": "hello/1.x.x", "from-file": filepath.Join(s.out, "hello-1.0.0-1.vmdk"), "by-firmware": other} {
 		recipe := s.write(name+".yaml", "name: "+name+"\nsemanticVersion: 2.x.x\nparentImage: "+parent+"\n"+
 			"components:\n  - componentArn: child-component.yaml\n"+
 			"blockDeviceMappings:\n  - deviceName: /dev/xvda\n    ebs: {volumeSize: 6}\n")
 		m := s.build(recipe, "--test=none")
+		console, err := os.ReadFile(filepath.Join(s.home, "builds", name, "2.0.0/1/console-build.log"))
+		if direct := !strings.Contains(string(console), "GRUB"); err != nil || direct == (name == "by-firmware") {
+			t.Errorf("%s: the kernel was started directly: %v, %v", name, direct, err)
+		}
 		if m.Version != "2.0.0/1" || m.Outputs[0].SizeBytes != 6<<30 {
 			t.Errorf("%s: version %s, %d bytes", name, m.Version, m.Outputs[0].SizeBytes)
 		}
