@@ -59,7 +59,10 @@ is printed at the start.`,
 				}
 				// From here on every key is the guest's, Ctrl-C too.
 				if state, err := term.MakeRaw(stdin); err == nil {
-					restore = func() { term.Restore(stdin, state) }
+					restore = func() {
+						term.Restore(stdin, state)
+						fmt.Fprintln(os.Stderr)
+					}
 				}
 			}
 			o.Output = os.Stdout
