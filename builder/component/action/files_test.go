@@ -58,7 +58,7 @@ func TestCreateFileRefusesPipes(t *testing.T) {
 	expect(t, m.run("CreateFile", `[{path: /pipe, content: x}]`), "it is no regular file")
 	expect(t, m.run("AppendFile", `[{path: /pipe, content: x}]`), "it is no regular file")
 	expect(t, m.run("CopyFile", `[{source: /pipe, destination: /x}]`), "it is no regular file")
-	expect(t, m.run("CopyFile", `[{source: /work/../pipe, destination: /x}]`), "it is no regular file")
+	expect(t, m.run("CopyFile", `[{source: /../pipe, destination: /x}]`), "it is no regular file")
 }
 
 func TestPermissions(t *testing.T) {
