@@ -196,19 +196,14 @@ func (j *job) base(ctx context.Context) (*parentImage, error) {
 		making = append(making, dir)
 		return j.work.own(dir)
 	}
-	src := source(j.plan.ParentImage)
-	known, err := store.Plan(ctx, src)
-	if err != nil {
-		return nil, err
-	}
-	b, err := store.Get(ctx, src, func(stage string, done, total int64) {
+	b, err := store.Get(ctx, source(j.plan.ParentImage), func(stage string, done, total int64) {
 		j.event(Event{Type: Progress, Detail: stage, Done: done, Total: total})
 	})
 	if err = errors.Join(err, j.work.disown(making...)); err != nil {
 		return nil, err
 	}
 	j.mu.Lock()
-	j.cached = known.Cached
+	j.cached = len(making) == 0
 	j.mu.Unlock()
 	modes, err := bootModesOf(b.Disk)
 	if err != nil {
