@@ -48,6 +48,13 @@ type Event struct {
 	DurationMS int64  `json:"durationMs,omitempty"`
 	// Failure belongs to stepEnded events of failed steps, ignored failures too.
 	Failure *Failure `json:"failure,omitempty"`
+	// Detail belongs to stepEnded events.
+	Detail *StepDetail `json:"detail,omitempty"`
+	// Path and Description belong to documentStarted events: the document's file and its own description.
+	Path        string `json:"path,omitempty"`
+	Description string `json:"description,omitempty"`
+	// Depth is how many ExecuteDocument steps the event is inside of. Documents of a recipe have depth 0.
+	Depth int `json:"depth,omitempty"`
 }
 
 // Status is the result of a step, phase, document or run.

@@ -25,6 +25,10 @@ type System struct {
 	HTTP func(ignoreCertificateErrors bool) HTTPClient
 	// Sleep waits between attempts of an action, or until the context ends, whose cause it then returns. Default: real time.
 	Sleep func(ctx context.Context, d time.Duration) error
+	// S3, Parameters and Components reach what lies outside of the machine. What is nil cannot be used by documents.
+	S3         S3
+	Parameters ParameterStore
+	Components ComponentSource
 }
 
 // HTTPClient is the part of [http.Client] that downloads need.

@@ -10,12 +10,16 @@ type RunDocument struct {
 	Content []byte `json:"content"`
 	// Parameters are values for the document's parameters.
 	Parameters map[string]string `json:"parameters,omitempty"`
+	// SecretParameters are the names of parameters whose values are kept out of events, failures and details.
+	SecretParameters []string `json:"secretParameters,omitempty"`
 }
 
 // Request says what to run.
 type Request struct {
 	// Documents run one after the other, each with all of its selected phases.
 	Documents []RunDocument `json:"documents"`
+	// ExecutionID names the run in its details. Default: a new random UUID.
+	ExecutionID string `json:"executionId,omitempty"`
 	// Phases are the names of the phases to run, in any order: the document's order counts. Default: every phase.
 	Phases []string `json:"phases,omitempty"`
 	// WorkingDirectory is where commands run and relative paths start. It is made when missing. Default: /tmp, or the system's temporary
