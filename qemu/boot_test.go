@@ -79,6 +79,7 @@ func await(t *testing.T, vm *VM, what, re string) error {
 }
 
 func TestKernelFailures(t *testing.T) {
+	t.Parallel()
 	b := needBase(t)
 	dir := t.TempDir()
 	panicking := filepath.Join(dir, "panicking.img")
@@ -104,6 +105,7 @@ func TestKernelFailures(t *testing.T) {
 			"emergency mode", "emergency mode"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			c := baseConfig(t)
 			c.Kernel = &test.kernel
 			if test.disk {
@@ -158,6 +160,7 @@ func (b testBase) initrdWith(t *testing.T, unit, target string) string {
 
 // TestPanicWithoutConsole lets a guest panic that prints nothing to its serial port.
 func TestPanicWithoutConsole(t *testing.T) {
+	t.Parallel()
 	b := needBase(t)
 	unit := "[Service]\nType=oneshot\nExecStart=/bin/sh -c 'modprobe pvpanic-mmio; echo c >/proc/sysrq-trigger'\n"
 	c := baseConfig(t)
@@ -175,6 +178,7 @@ func TestPanicWithoutConsole(t *testing.T) {
 // TestInjectedUnit proves the way into a Debian guest: a script added to its initrd writes a unit to /run, which
 // runs in the real system and talks over a virtio-serial port.
 func TestInjectedUnit(t *testing.T) {
+	t.Parallel()
 	b := needBase(t)
 	const port = "org.example.echo.0"
 	c := baseConfig(t)
@@ -232,6 +236,7 @@ func TestInjectedUnit(t *testing.T) {
 
 // TestFirmwareBoot boots the base by its own boot loader in every way a machine may.
 func TestFirmwareBoot(t *testing.T) {
+	t.Parallel()
 	b := needBase(t)
 	for _, test := range []struct {
 		kind  FirmwareKind
@@ -240,6 +245,7 @@ func TestFirmwareBoot(t *testing.T) {
 		{BIOS, VirtIO}, {UEFI, NVMe}, {UEFISecureBoot, SCSI},
 	} {
 		t.Run(string(test.kind)+" "+string(test.iface), func(t *testing.T) {
+			t.Parallel()
 			c := baseConfig(t)
 			c.Firmware = firmware(t, test.kind)
 			d := b.overlay(t)
