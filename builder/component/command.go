@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// ProcessGroup runs commands in a process group of their own, which is ended as a whole when the context ends: first politely, after
-// Grace by force. Children that left the group (setsid) live on.
+// ProcessGroup runs commands in a process group of their own, on Windows in a job object, which is ended as a whole when the context ends:
+// first politely, after Grace by force; on Windows by force. Children that left the group (setsid, CREATE_BREAKAWAY_FROM_JOB) live on.
 //
 // A command that has ended while a child in the background still holds its output counts as ended Grace later; the child goes on, its
 // output is no longer read.
@@ -26,7 +26,11 @@ func (p ProcessGroup) Run(ctx context.Context, c Command) error {
 	if cmd.WaitDelay == 0 {
 		cmd.WaitDelay = 5 * time.Second
 	}
-	group := newGroup(cmd)
+	group, err := newGroup(cmd, c)
+	if err != nil {
+		return fmt.Errorf("start %s: %w", c.Path, err)
+	}
+	defer group.close()
 	cmd.Cancel = group.terminate
 	if err := cmd.Start(); err != nil {
 		if ctx.Err() != nil {
@@ -34,10 +38,14 @@ func (p ProcessGroup) Run(ctx context.Context, c Command) error {
 		}
 		return fmt.Errorf("start %s: %w", c.Path, err)
 	}
-	err := cmd.Wait()
+	joined := group.join()
+	err = cmd.Wait()
 	if ctx.Err() != nil && err != nil {
 		group.kill()
 		return context.Cause(ctx)
+	}
+	if joined != nil {
+		return fmt.Errorf("start %s: %w", c.Path, joined)
 	}
 	if errors.Is(err, exec.ErrWaitDelay) {
 		if c.Notice != nil {

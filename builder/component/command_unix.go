@@ -11,10 +11,14 @@ import (
 // group is the process group of a command.
 type group struct{ cmd *exec.Cmd }
 
-func newGroup(cmd *exec.Cmd) group {
+func newGroup(cmd *exec.Cmd, _ Command) (group, error) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	return group{cmd}
+	return group{cmd}, nil
 }
+
+// join and close have nothing to do: the command starts as the leader of its group.
+func (g group) join() error { return nil }
+func (g group) close()      {}
 
 func (g group) terminate() error { return syscall.Kill(-g.cmd.Process.Pid, syscall.SIGTERM) }
 

@@ -78,6 +78,9 @@ type Step struct {
 	Timeout     time.Duration
 	OnFailure   OnFailure
 	MaxAttempts int
+	// If decides whether the step runs, Loop makes it run several times. Nil when the step has none.
+	If   *If
+	Loop *Loop
 	// Inputs are as written, with their references. Nil when the step has none.
 	Inputs       *Node
 	Line, Column int

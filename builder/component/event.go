@@ -50,9 +50,11 @@ type Event struct {
 	Failure *Failure `json:"failure,omitempty"`
 	// Detail belongs to stepEnded events.
 	Detail *StepDetail `json:"detail,omitempty"`
-	// Path and Description belong to documentStarted events: the document's file and its own description.
+	// Path, Description and ExecutionID belong to documentStarted events: the document's file, its own description, and the name of
+	// the run.
 	Path        string `json:"path,omitempty"`
 	Description string `json:"description,omitempty"`
+	ExecutionID string `json:"executionId,omitempty"`
 	// Depth is how many ExecuteDocument steps the event is inside of. Documents of a recipe have depth 0.
 	Depth int `json:"depth,omitempty"`
 }
@@ -67,6 +69,8 @@ const (
 	StatusReboot Status = "reboot"
 	// StatusIgnoredFailure is that of a failed step with onFailure Ignore.
 	StatusIgnoredFailure Status = "ignoredFailure"
+	// StatusSkipped is that of a step whose condition said so. It counts as success.
+	StatusSkipped Status = "skipped"
 	// StatusSuccessWithIgnoredFailure is that of the phase and document of such a step. It counts as success.
 	StatusSuccessWithIgnoredFailure Status = "successWithIgnoredFailure"
 )

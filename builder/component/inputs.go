@@ -240,6 +240,25 @@ func inputFields(t reflect.Type) []inputField {
 	return fields
 }
 
+// inputType names the type of an input for [InputField].
+func inputType(t reflect.Type) string {
+	switch {
+	case t == reflect.TypeFor[*Node]():
+		return "any"
+	case t == reflect.TypeFor[[]string]():
+		return "string list"
+	case t == reflect.TypeFor[map[string]string]():
+		return "map"
+	case reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]()):
+		return "string"
+	case t.Kind() == reflect.Bool:
+		return "boolean"
+	case t.Kind() == reflect.Int:
+		return "integer"
+	}
+	return "string"
+}
+
 // itemField is the path of an item of a list module, or of a map module's inputs.
 func itemField(field string, i int, list bool) string {
 	if list {

@@ -3,20 +3,39 @@ package component
 import (
 	"context"
 	"reflect"
+	"slices"
 	"strings"
 )
 
 // Modules are the actions a document may use, by their name in documents.
 type Modules map[string]Module
 
+// For returns the modules as they are on an operating system, by its name in Go: those that do not run there stay known, but a document
+// that uses one is wrong. A [Runner] does this itself for the system it runs on.
+func (ms Modules) For(goos string) Modules {
+	platform := goos
+	if goos == "darwin" {
+		platform = "macOS"
+	}
+	narrowed := make(Modules, len(ms))
+	for name, m := range ms {
+		if !slices.Contains(m.platforms(), platform) {
+			m.elsewhere = strings.Join(m.platforms(), ", ")
+		}
+		narrowed[name] = m
+	}
+	return narrowed
+}
+
 // Module is an action: the declaration of its inputs and outputs, and the code that does it. [MapModule] and [ListModule]
 // make one of an [Action].
 type Module struct {
 	Spec
-	inputs reflect.Type
-	list   bool
-	check  func(node *Node, d *Decoder, field string)
-	run    func(ctx context.Context, x *Execution, inputs *Node) (itemOutcomes, error)
+	inputs    reflect.Type
+	list      bool
+	elsewhere string // the platforms it runs on, when the one that documents are read for is none of them
+	check     func(node *Node, d *Decoder, field string)
+	run       func(ctx context.Context, x *Execution, inputs *Node) (itemOutcomes, error)
 }
 
 // Spec declares what cannot be read off a module's inputs.
@@ -25,7 +44,61 @@ type Spec struct {
 	Outputs []string
 	// InputsOptional allows steps without inputs.
 	InputsOptional bool
+	// Platforms are those the action runs on: linux, windows, macOS. Empty means all three.
+	Platforms []string
+	// Unlimited means that its steps have no timeout and one attempt, and must not say otherwise.
+	Unlimited bool
 }
+
+func (s Spec) platforms() []string {
+	if len(s.Platforms) == 0 {
+		return []string{"linux", "windows", "macOS"}
+	}
+	return s.Platforms
+}
+
+// Shapes of the inputs of a [Module].
+const (
+	ShapeMap  = "map"  // one map
+	ShapeList = "list" // a list of maps
+)
+
+// Shape tells whether the inputs are one map or a list of maps: [ShapeMap] or [ShapeList].
+func (m Module) Shape() string {
+	if m.list {
+		return ShapeList
+	}
+	return ShapeMap
+}
+
+// InputField describes one input of a [Module].
+type InputField struct {
+	// Name is that of documents, GoField that of the field of the action's struct.
+	Name, GoField string
+	// Type is string, boolean, integer, string list, map (of strings) or any.
+	Type string
+	// Default is what an input that is not given counts as. Empty when there is none.
+	Default  string
+	Required bool
+}
+
+// InputFields returns the inputs in the order of their declaration. There are none for actions that decode their inputs themselves.
+func (m Module) InputFields() []InputField {
+	if reflect.PointerTo(m.inputs).Implements(reflect.TypeFor[InputsDecoder]()) {
+		return nil
+	}
+	var fields []InputField
+	for _, f := range inputFields(m.inputs) {
+		field := m.inputs.FieldByIndex(f.index)
+		fields = append(fields, InputField{
+			Name: f.name, GoField: field.Name, Type: inputType(field.Type), Default: f.preset, Required: f.required,
+		})
+	}
+	return fields
+}
+
+// Inputs is the type of the action's struct.
+func (m Module) Inputs() reflect.Type { return m.inputs }
 
 // Outcome is what an action gives back when it succeeds.
 type Outcome struct {

@@ -152,6 +152,9 @@ func (p *parser) action(n *Node, field string) string {
 	at, path := n.Get("action"), field+".action"
 	module, known := p.modules[name]
 	switch {
+	case known && module.elsewhere != "":
+		p.at(at, path, fmt.Sprintf("the action %s runs on %s only", name, module.elsewhere), "")
+		return name
 	case known:
 	case slices.Contains(serviceActions(), name):
 		p.at(at, path, fmt.Sprintf("the action %s is not supported by this version of ingot", name), "")

@@ -33,6 +33,11 @@ type Request struct {
 type Result struct {
 	// Status is success, failed or reboot. A run with nothing but ignored failures is a success.
 	Status Status `json:"status"`
+	// ExecutionID is that of the request, or the one that was made up for it.
+	ExecutionID string `json:"executionId,omitempty"`
+	// Chaining holds the inputs and outputs that later steps referred to, as in the references: "build.Make.outputs.stdout". With
+	// several documents the index of the document goes before: "0.build.Make.outputs.stdout". Secrets are replaced, long texts cut.
+	Chaining map[string]string `json:"chaining,omitempty"`
 	// Failure is that of the first failed step whose failure was not ignored.
 	Failure *Failure `json:"failure,omitempty"`
 	// State and RebootDelaySeconds are set when Status is reboot.

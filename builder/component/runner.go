@@ -62,6 +62,7 @@ func (*rebootError) Error() string { return "the machine must be rebooted" }
 type run struct {
 	*Runner
 	request          Request
+	modules          Modules
 	system           System
 	workingDirectory string
 	parsed           []*Document
@@ -77,14 +78,14 @@ func (r *Runner) prepare(req Request) (*run, error) {
 	if len(req.Documents) == 0 {
 		return nil, errors.New("run component documents: the request names no document")
 	}
-	x := &run{Runner: r, request: req, system: r.System.withDefaults()}
+	x := &run{Runner: r, request: req, system: r.System.withDefaults(), modules: r.Modules.For(runtime.GOOS)}
 	var problems Problems
 	for _, d := range req.Documents {
 		file := d.Path
 		if file == "" {
 			file = d.Name
 		}
-		document, err := Parse(file, d.Content, r.Modules)
+		document, err := Parse(file, d.Content, x.modules)
 		if found, ok := errors.AsType[Problems](err); ok {
 			problems = append(problems, found...)
 		}
