@@ -43,12 +43,11 @@ func newGroup(cmd *exec.Cmd, c Command) (group, error) {
 
 // join puts the started process into the job and lets it run. If that fails it is ended, so that it can be waited for.
 func (g group) join() error {
+	var assigned error
 	err := g.cmd.Process.WithHandle(func(process uintptr) {
-		if err := windows.AssignProcessToJobObject(g.job, windows.Handle(process)); err != nil {
-			_ = windows.TerminateProcess(windows.Handle(process), killedExitCode)
-		}
+		assigned = windows.AssignProcessToJobObject(g.job, windows.Handle(process))
 	})
-	if err == nil {
+	if err = errors.Join(err, assigned); err == nil {
 		err = resume(uint32(g.cmd.Process.Pid))
 	}
 	if err != nil {

@@ -43,8 +43,8 @@ type CommandRunner interface {
 
 // Command is a program to run.
 type Command struct {
-	Path           string
-	Args           []string // without the program's name
+	Path string
+	Args []string // without the program's name
 	// CommandLine is what follows the program's name in the command line, for programs of Windows that take quotes in another way than
 	// Args are quoted. It replaces Args there, and has no meaning elsewhere.
 	CommandLine    string

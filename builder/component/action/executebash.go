@@ -48,9 +48,6 @@ func (in ExecuteBash) Run(ctx context.Context, x *component.Execution) (_ compon
 	return commandOutcome(x, x.Run(ctx, "bash", script))
 }
 
-// rebootExitCode is the exit status by which a command asks to be run again after a reboot.
-const rebootExitCode = 194
-
 // commandOutcome is the outcome of a step that is one command.
 func commandOutcome(x *component.Execution, err error) (component.Outcome, error) {
 	outcome := component.Outcome{Outputs: map[string]string{"stdout": x.CapturedStdout()}}
