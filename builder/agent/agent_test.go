@@ -172,7 +172,7 @@ func TestStaleBytes(t *testing.T) {
 	defer close(p.hosts)
 
 	host, guest := net.Pipe()
-	stale := "\x00\x01junk\nINGOT-AGENT 1 stale-nonce\n" + strings.Repeat("x", 5000) + "\n"
+	stale := "\x00\x01junk\n" + agentHello("stale-nonce") + "\n" + strings.Repeat("x", 5000) + "\n"
 	p.hosts <- conn{guest, io.MultiReader(strings.NewReader("\x00\x02 half a frame"), guest)}
 
 	// The host answers the stale nonce too; the agent must not take that for its own.
@@ -230,8 +230,8 @@ func TestConnectCancelled(t *testing.T) {
 
 // FuzzConnect gives the host arbitrary bytes from a hostile guest: it must neither crash nor hang.
 func FuzzConnect(f *testing.F) {
-	f.Add([]byte("INGOT-AGENT 1 n\nINGOT-GO n\n"))
-	f.Add([]byte("INGOT-AGENT 1 n\nINGOT-GO n\n\x00\x00\x00\x01\x00\x00\x00\x01\xff\xff\xff\xff"))
+	f.Add([]byte(agentHello("n") + "\nINGOT-GO n\n"))
+	f.Add([]byte(agentHello("n") + "\nINGOT-GO n\n\x00\x00\x00\x01\x00\x00\x00\x01\xff\xff\xff\xff"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		host, guest := net.Pipe()
 		go io.Copy(io.Discard, guest)

@@ -160,6 +160,16 @@ func (s *Server) serveStream(ctx context.Context, stream *yamux.Stream) {
 		writeLine(stream, response{Error: "bad request: " + err.Error()})
 		return
 	}
+	out := &answers{w: stream}
+	// These two have more to read.
+	switch {
+	case req.Put != nil:
+		receiveFile(*req.Put, r, out)
+		return
+	case req.Shell != nil:
+		s.shell(ctx, *req.Shell, r, stream)
+		return
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
@@ -168,7 +178,10 @@ func (s *Server) serveStream(ctx context.Context, stream *yamux.Stream) {
 		// The host reads no more: an answer that is being written must not wait for it.
 		stream.SetWriteDeadline(time.Unix(1, 0))
 	}()
-	out := &answers{w: stream}
+	if req.Run != nil {
+		s.run(ctx, *req.Run, stream)
+		return
+	}
 	if err := s.answer(ctx, req, out); err != nil {
 		out.send(response{Error: err.Error()})
 	}
@@ -197,13 +210,6 @@ func (s *Server) answer(ctx context.Context, req request, out *answers) error {
 			return err
 		}
 		return out.send(response{Ready: &ready})
-	case req.Run != nil:
-		runner := &component.Runner{Modules: s.Modules, Events: func(e component.Event) { out.send(response{Event: &e}) }}
-		result, err := runner.Run(ctx, *req.Run)
-		if err != nil {
-			return err
-		}
-		return out.send(response{Result: result})
 	case req.Exec != nil:
 		return s.exec(ctx, *req.Exec, out)
 	case req.Get != nil:
@@ -214,6 +220,15 @@ func (s *Server) answer(ctx context.Context, req request, out *answers) error {
 			return err
 		}
 		return out.send(response{Boot: &files})
+	case req.Wake != nil:
+		waker, ok := s.System.(Waker)
+		if !ok {
+			return errors.New("this guest cannot be saved")
+		}
+		if err := waker.Wake(req.Wake.Time, req.Wake.Entropy); err != nil {
+			return err
+		}
+		return out.send(response{Done: true})
 	case req.Power != nil:
 		if err := out.send(response{Done: true}); err != nil {
 			return err

@@ -57,7 +57,7 @@ func connect(conn net.Conn) (*Client, error) {
 				}
 			}
 		case len(fields) == 3 && fields[0] == "INGOT-AGENT":
-			return nil, fmt.Errorf("the guest's agent speaks protocol %s, this ingot %d", fields[1], protocolVersion)
+			return nil, fmt.Errorf("the guest's agent speaks protocol %s, this ingot %d", fields[1], Protocol)
 		case nonce != "" && line == goLine(nonce):
 			session, err := yamux.Client(pipe{&guestFrames{r: r}, conn}, sessionConfig())
 			if err != nil {
@@ -85,25 +85,15 @@ func (c *Client) do(ctx context.Context, req request, each func(response, *bufio
 		return err
 	}
 	defer stream.Close()
-	stop := context.AfterFunc(ctx, func() {
-		stream.SetDeadline(time.Unix(1, 0))
-		stream.Close()
-	})
-	defer stop()
-	fail := func(err error) error {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		return fmt.Errorf("%w: %w", ErrSessionEnded, err)
-	}
+	defer endWith(ctx, stream)()
 	if err := writeLine(stream, req); err != nil {
-		return fail(err)
+		return cutOff(ctx, err)
 	}
 	r := bufio.NewReaderSize(stream, 64<<10)
 	for {
 		var resp response
 		if err := readLine(r, &resp); err != nil {
-			return fail(err)
+			return cutOff(ctx, err)
 		}
 		if resp.Error != "" {
 			return errors.New(resp.Error)
@@ -113,6 +103,27 @@ func (c *Client) do(ctx context.Context, req request, each func(response, *bufio
 			return err
 		}
 	}
+}
+
+// endWith ends a stream when ctx ends, until the function it returns is called.
+func endWith(ctx context.Context, stream *yamux.Stream) (stop func() bool) {
+	return context.AfterFunc(ctx, func() {
+		stream.SetDeadline(time.Unix(1, 0))
+		stream.Close()
+	})
+}
+
+// cutOff is the error of a request that did not come to its end.
+func cutOff(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return fmt.Errorf("%w: %w", ErrSessionEnded, err)
+}
+
+// simple sends a request that is answered by that it is done.
+func (c *Client) simple(ctx context.Context, req request) error {
+	return c.do(ctx, req, func(r response, _ *bufio.Reader) (bool, error) { return r.Done, nil })
 }
 
 // open opens a stream. A guest that does not read can hold that up: then the session is of no use any more.
@@ -159,14 +170,7 @@ func (c *Client) Ready(ctx context.Context) (*Ready, error) {
 // (component.Runner), which is the caller's to do. An error means that the run itself could not go on, never that a
 // step failed.
 func (c *Client) Run(ctx context.Context, req component.Request, events func(component.Event)) (*component.Result, error) {
-	var result *component.Result
-	err := c.do(ctx, request{Run: &req}, func(r response, _ *bufio.Reader) (bool, error) {
-		if r.Event != nil && events != nil {
-			events(*r.Event)
-		}
-		result = r.Result
-		return result != nil, nil
-	})
+	result, err := c.run(ctx, req, events)
 	if err == nil {
 		err = checkResult(result)
 	}
@@ -283,9 +287,7 @@ func (c *Client) Reboot(ctx context.Context) error { return c.power(ctx, true) }
 func (c *Client) PowerOff(ctx context.Context) error { return c.power(ctx, false) }
 
 func (c *Client) power(ctx context.Context, reboot bool) error {
-	err := c.do(ctx, request{Power: &powerRequest{Reboot: reboot}}, func(r response, _ *bufio.Reader) (bool, error) {
-		return r.Done, nil
-	})
+	err := c.simple(ctx, request{Power: &powerRequest{Reboot: reboot}})
 	// The guest may be gone before its answer is through, which is what was asked for.
 	if err != nil && !errors.Is(err, ErrSessionEnded) {
 		return fmt.Errorf("send the guest down: %w", err)

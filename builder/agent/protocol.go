@@ -13,10 +13,11 @@
 // # Wire
 //
 // The port is a byte pipe that outlives both ends: bytes of a guest that has since rebooted may still be in it. So the
-// agent repeats the line "INGOT-AGENT 1 NONCE" with a fresh nonce until the host answers "INGOT-HOST 1 NONCE", and closes
+// agent repeats the line "INGOT-AGENT 2 NONCE" with a fresh nonce until the host answers "INGOT-HOST 2 NONCE", and closes
 // the handshake with "INGOT-GO NONCE"; everything before those lines is thrown away. After them both sides speak yamux
 // (github.com/hashicorp/yamux), the host as client. Each stream starts with one JSON line, a request, and is answered by
-// JSON lines; bulk data follows its line as it is, with the length the line gave.
+// JSON lines; bulk data follows its line as it is, with the length the line gave. What runs of documents and shells say comes in frames
+// instead (frame.go): a step may print as fast as the port takes it.
 package agent
 
 import (
@@ -37,7 +38,8 @@ import (
 const PortName = "org.ingot.agent.0"
 
 const (
-	protocolVersion = 1
+	// Protocol is the version of the wire; both ends must have the same.
+	Protocol = 2
 
 	// maxLine bounds one JSON line. The largest are run requests: at most 20 documents of at most 1 MiB each.
 	maxLine = 32 << 20
@@ -54,6 +56,9 @@ type request struct {
 	Get   *getRequest        `json:"get,omitempty"`
 	Boot  *struct{}          `json:"boot,omitempty"`
 	Power *powerRequest      `json:"power,omitempty"`
+	Put   *PutFile           `json:"put,omitempty"` // that many bytes follow this line
+	Shell *Shell             `json:"shell,omitempty"`
+	Wake  *wakeRequest       `json:"wake,omitempty"`
 }
 
 type getRequest struct {
@@ -184,9 +189,9 @@ func handshakeLine(r *bufio.Reader) (string, error) {
 }
 
 func agentHello(nonce string) string {
-	return fmt.Sprintf("INGOT-AGENT %d %s", protocolVersion, nonce)
+	return fmt.Sprintf("INGOT-AGENT %d %s", Protocol, nonce)
 }
-func hostHello(nonce string) string { return fmt.Sprintf("INGOT-HOST %d %s", protocolVersion, nonce) }
+func hostHello(nonce string) string { return fmt.Sprintf("INGOT-HOST %d %s", Protocol, nonce) }
 func goLine(nonce string) string    { return "INGOT-GO " + nonce }
 
 // sessionConfig turns off yamux's own clocks: a guest under TCG, or one that is being saved, may be silent for long, and
