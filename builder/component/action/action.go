@@ -17,10 +17,14 @@ func Modules() component.Modules {
 		"DeleteFile":         component.ListModule[DeleteFile](component.Spec{}),
 		"ExecuteBash":        component.MapModule[ExecuteBash](component.Spec{Outputs: []string{"stdout"}}),
 		"ExecuteBinary":      component.MapModule[ExecuteBinary](component.Spec{Outputs: []string{"stdout"}}),
-		"Reboot":             component.MapModule[Reboot](component.Spec{InputsOptional: true}),
+		"ExecutePowerShell":  component.MapModule[ExecutePowerShell](component.Spec{Outputs: []string{"stdout"}, Platforms: []string{"windows"}}),
+		"InstallMSI":         component.MapModule[InstallMSI](component.Spec{Outputs: []string{"logFile", "msiExitCode", "stdout"}, Platforms: []string{"windows"}}),
+		"Reboot":             component.MapModule[Reboot](component.Spec{InputsOptional: true, Platforms: []string{"linux", "windows"}}),
 		"SetFileOwner":       component.ListModule[SetFileOwner](component.Spec{}),
 		"SetFilePermissions": component.ListModule[SetFilePermissions](component.Spec{}),
-		"UpdateOS":           component.MapModule[UpdateOS](component.Spec{InputsOptional: true}),
+		"SetRegistry":        component.ListModule[SetRegistry](component.Spec{Platforms: []string{"windows"}}),
+		"UninstallMSI":       component.MapModule[UninstallMSI](component.Spec{Outputs: []string{"logFile", "msiExitCode", "stdout"}, Platforms: []string{"windows"}}),
+		"UpdateOS":           component.MapModule[UpdateOS](component.Spec{InputsOptional: true, Platforms: []string{"linux", "windows"}}),
 		"WebDownload":        component.ListModule[WebDownload](component.Spec{Outputs: []string{"destination"}}),
 	}
 }
