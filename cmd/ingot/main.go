@@ -55,7 +55,10 @@ func report(err error) int {
 	var problems component.Problems
 	var usage usageError
 	var failure *builder.Failure
+	var status exitStatus
 	switch {
+	case errors.As(err, &status):
+		return int(status)
 	case errors.As(err, &failure):
 		if !errors.As(err, &silent) {
 			printFailure(os.Stderr, failure)
@@ -117,9 +120,22 @@ State lives under $INGOT_HOME (default: ~/.local/share/ingot).`,
 		return usageError{fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath())}
 	})
 	root.SetVersionTemplate("ingot {{.Version}}\n")
-	root.AddCommand(newBuild(), newPlan(), newImages(), newRun(), newDoctor(), newVersion())
+	root.AddCommand(newBuild(), newPlan(), newImages(), newRun(), newComponent(), newDoctor(), newVersion())
 	// cobra reports unknown verbs and wrong arguments as plain errors; they are bad input like the rest.
-	for _, cmd := range root.Commands() {
+	wrongArgsAreUsage(root)
+	root.Args = func(_ *cobra.Command, given []string) error {
+		if len(given) > 0 {
+			return usageError{fmt.Errorf("there is no command %q (see ingot --help)", given[0])}
+		}
+		return nil
+	}
+	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	return root
+}
+
+func wrongArgsAreUsage(parent *cobra.Command) {
+	for _, cmd := range parent.Commands() {
+		wrongArgsAreUsage(cmd)
 		if args := cmd.Args; args != nil {
 			cmd.Args = func(cmd *cobra.Command, given []string) error {
 				if err := args(cmd, given); err != nil {
@@ -129,14 +145,6 @@ State lives under $INGOT_HOME (default: ~/.local/share/ingot).`,
 			}
 		}
 	}
-	root.Args = func(_ *cobra.Command, given []string) error {
-		if len(given) > 0 {
-			return usageError{fmt.Errorf("there is no command %q (see ingot --help)", given[0])}
-		}
-		return nil
-	}
-	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
-	return root
 }
 
 // newBuilder is the builder every verb works with.
