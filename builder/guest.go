@@ -47,17 +47,7 @@ func (j *job) boot(ctx context.Context, parent *parentImage) (_ *guest, err erro
 			g.Close()
 		}
 	}()
-	if parent.Kernel != "" {
-		g.direct = &directBoot{kernel: parent.Kernel, initrd: parent.Initrd, append: parent.Append}
-		files, _ := seed.Direct(j.program)
-		err = g.attachSeed(seed.LabelDirect, files)
-	} else {
-		if g.config.Firmware, err = parent.modes.firmware(); err != nil {
-			return nil, err
-		}
-		err = g.attachInstance("ingot-build", j.program)
-	}
-	if err != nil {
+	if err := g.bootFrom(parent, "ingot-build", j.program); err != nil {
 		return nil, err
 	}
 	if err := g.start(ctx); err != nil {
@@ -205,6 +195,26 @@ func (m *machine) attachSeed(label string, files []seed.File) error {
 	}
 	m.config.Disks = append(m.config.Disks, d)
 	return nil
+}
+
+// bootFrom makes the machine boot from a parent image on its first disk, with the agent: its kernel directly where that can be done, else
+// by its firmware and boot loader.
+func (m *machine) bootFrom(parent *parentImage, hostname string, program []byte) (err error) {
+	if parent.Kernel != "" {
+		m.direct = &directBoot{kernel: parent.Kernel, initrd: parent.Initrd, append: parent.Append}
+	} else if m.config.Firmware, err = parent.modes.firmware(); err != nil {
+		return err
+	}
+	return m.attachAgent(hostname, program)
+}
+
+// attachAgent gives the machine the seed by which it starts the agent.
+func (m *machine) attachAgent(hostname string, program []byte) error {
+	if m.direct == nil {
+		return m.attachInstance(hostname, program)
+	}
+	files, _ := seed.Direct(program)
+	return m.attachSeed(seed.LabelDirect, files)
 }
 
 // attachInstance gives the machine a seed by which cloud-init takes it for a new instance and starts the agent.

@@ -15,6 +15,7 @@ import (
 	"github.com/ingot-image/ingot/builder/base"
 	"github.com/ingot-image/ingot/builder/catalog"
 	"github.com/ingot-image/ingot/builder/component"
+	"github.com/ingot-image/ingot/builder/recipe"
 	"github.com/ingot-image/ingot/disk"
 	"github.com/ingot-image/ingot/qemu"
 )
@@ -190,26 +191,35 @@ type parentImage struct {
 
 // base makes or finds the parent image's disk.
 func (j *job) base(ctx context.Context) (*parentImage, error) {
-	store := j.builder.Bases()
-	var making []string
-	store.Making = func(dir string) error {
-		making = append(making, dir)
-		return j.work.own(dir)
-	}
-	b, err := store.Get(ctx, source(j.plan.ParentImage), func(stage string, done, total int64) {
+	parent, cached, err := j.builder.parentImage(ctx, j.plan.ParentImage, j.work, func(stage string, done, total int64) {
 		j.event(Event{Type: Progress, Detail: stage, Done: done, Total: total})
 	})
-	if err = errors.Join(err, j.work.disown(making...)); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	j.mu.Lock()
-	j.cached = len(making) == 0
+	j.cached = cached
 	j.mu.Unlock()
-	modes, err := bootModesOf(b.Disk)
-	if err != nil {
-		return nil, fmt.Errorf("parent image %s: %w", b.Name, err)
+	return parent, j.setStatus(ctx, catalog.Building)
+}
+
+// parentImage makes or finds a parent image's disk. A half-made one goes with the workspace.
+func (b *Builder) parentImage(ctx context.Context, planned recipe.PlannedParentImage, work *workspace, progress base.Progress) (_ *parentImage, cached bool, err error) {
+	store := b.Bases()
+	var making []string
+	store.Making = func(dir string) error {
+		making = append(making, dir)
+		return work.own(dir)
 	}
-	return &parentImage{b, modes}, j.setStatus(ctx, catalog.Building)
+	found, err := store.Get(ctx, source(planned), progress)
+	if err = errors.Join(err, work.disown(making...)); err != nil {
+		return nil, false, err
+	}
+	modes, err := bootModesOf(found.Disk)
+	if err != nil {
+		return nil, false, fmt.Errorf("parent image %s: %w", found.Name, err)
+	}
+	return &parentImage{found, modes}, len(making) == 0, nil
 }
 
 // end closes the build, however it went, and returns its error as callers of Build see it.

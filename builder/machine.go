@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"github.com/ingot-image/ingot/builder/agent"
+	"github.com/ingot-image/ingot/builder/agent/grants"
 	"github.com/ingot-image/ingot/builder/component"
+	"github.com/ingot-image/ingot/builder/component/action"
 	"github.com/ingot-image/ingot/builder/seed"
 	"github.com/ingot-image/ingot/disk"
 	"github.com/ingot-image/ingot/qemu"
@@ -25,6 +27,8 @@ type machine struct {
 	folder string // for the machine's own files
 	agent  *agent.Client
 	vm     *qemu.VM
+	// services are what documents in the guest may reach, as far as they name it.
+	services agent.Services
 }
 
 // directBoot is the kernel and initrd of a guest as files on the host.
@@ -49,29 +53,40 @@ const maxBootFile = 1 << 30
 
 // start starts the VM and waits for its agent.
 func (m *machine) start(ctx context.Context) error {
+	config, err := m.prepared()
+	if err != nil {
+		return err
+	}
+	if m.vm, err = qemu.Start(ctx, config); err != nil {
+		return err
+	}
+	return m.connect(ctx, qemu.Wait{
+		Name: "the guest's agent to start", Limit: bootLimit,
+		Hint: "the console's last lines tell how far the boot came; the agent needs systemd, and cloud-init where the kernel is not started directly",
+	})
+}
+
+// prepared is the configuration with what a direct boot needs.
+func (m *machine) prepared() (qemu.Config, error) {
 	config := m.config
 	if m.direct != nil {
 		initrd := filepath.Join(m.folder, "initrd")
 		_, files := seed.Direct(nil)
 		if err := appendInitrd(initrd, m.direct.initrd, files); err != nil {
-			return err
+			return config, err
 		}
 		config.Kernel = &qemu.DirectKernel{
 			Kernel: m.direct.kernel, Initrd: initrd,
 			Append: m.direct.append + " " + seed.DirectAppend,
 		}
 	}
-	vm, err := qemu.Start(ctx, config)
-	if err != nil {
-		return err
-	}
-	m.vm = vm
-	wait := qemu.Wait{
-		Name: "the guest's agent to start", Limit: bootLimit,
-		Hint: "the console's last lines tell how far the boot came; the agent needs systemd, and cloud-init where the kernel is not started directly",
-	}
-	return vm.Await(ctx, wait, func(ctx context.Context) error {
-		conn, err := vm.Dial(ctx, agent.PortName)
+	return config, nil
+}
+
+// connect waits for the agent.
+func (m *machine) connect(ctx context.Context, wait qemu.Wait) error {
+	return m.vm.Await(ctx, wait, func(ctx context.Context) error {
+		conn, err := m.vm.Dial(ctx, agent.PortName)
 		if err != nil {
 			return err
 		}
@@ -116,13 +131,14 @@ func (m *machine) run(ctx context.Context, req component.Request, events func(co
 	if len(req.Documents) == 0 {
 		return &component.Result{Status: component.StatusSuccess}, nil
 	}
+	granted := grants.Limit(m.services, req, action.Modules())
 	for reboots := 0; ; reboots++ {
 		var result *component.Result
 		// How long a step may take is the document's to say. What must not happen is waiting for a guest that is gone.
 		wait := qemu.Wait{Name: "the components to run"}
 		err := m.vm.Await(ctx, wait, func(ctx context.Context) (err error) {
 			return whileAlive(ctx, heartbeatEvery, m.config.Accelerator.Limit(agentLimit), m.alive, func(ctx context.Context) error {
-				if result, err = m.agent.Run(ctx, req, events); err == nil && result.Status == component.StatusReboot {
+				if result, err = m.agent.Run(ctx, req, granted, events); err == nil && result.Status == component.StatusReboot {
 					err = sleep(ctx, time.Duration(result.RebootDelaySeconds)*time.Second)
 				}
 				return err
@@ -288,7 +304,12 @@ func seedDisk(path, label string, files []seed.File) (qemu.Disk, error) {
 	if err := seed.Write(path, label, files); err != nil {
 		return qemu.Disk{}, err
 	}
-	return qemu.Disk{Path: path, Format: driver(disk.Raw), Interface: qemu.VirtIO, ReadOnly: true, Serial: seed.Serial}, nil
+	return seedAt(path), nil
+}
+
+// seedAt is the disk of a seed that is there.
+func seedAt(path string) qemu.Disk {
+	return qemu.Disk{Path: path, Format: driver(disk.Raw), Interface: qemu.VirtIO, ReadOnly: true, Serial: seed.Serial}
 }
 
 // overlayDisk is a machine's root disk: a copy-on-write overlay on an image that is only read. Its flushes are not waited

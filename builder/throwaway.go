@@ -1,11 +1,25 @@
 package builder
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	pathpkg "path"
+	"path/filepath"
+	"runtime"
 	"time"
 
+	"github.com/ingot-image/ingot/builder/agent"
 	"github.com/ingot-image/ingot/builder/component"
+	"github.com/ingot-image/ingot/builder/component/action"
+	"github.com/ingot-image/ingot/builder/recipe"
+	"github.com/ingot-image/ingot/disk"
+	"github.com/ingot-image/ingot/qemu"
 )
 
 // VMRun is an order to run component documents in a throwaway VM.
@@ -24,8 +38,8 @@ type VMRun struct {
 	// CPUs and MemoryMiB are the VM's; 0 is 2 and 2048. Accelerator is auto (or empty), kvm or tcg.
 	CPUs, MemoryMiB int
 	Accelerator     string
-	// Console is the path of a file that takes what the guest prints on its serial console. Empty: it is only kept for failures.
-	Console string
+	// Console takes what the guest prints on its serial console, at most 16 MiB of it. It may be nil.
+	Console io.Writer
 	// Events is told what the documents do, one event at a time. It may be nil.
 	Events func(component.Event)
 	// Progress is told what goes on beside: the base being made, the boot, the end. It may be nil.
@@ -68,5 +82,234 @@ type VMResult struct {
 // component.Problems; a *Failure tells of a guest that could not be booted, hung or died, of an interruption, and of a run that the VM
 // could not be kept of. The result is not nil when the documents ran to their end.
 func (b *Builder) RunInVM(ctx context.Context, run VMRun) (*VMResult, error) {
-	return nil, errors.New("not yet")
+	t := &throwaway{builder: b, began: time.Now(), progress: run.Progress}
+	result, err := t.run(ctx, run)
+	if isInputError(err) || err == nil {
+		return result, err
+	}
+	failure := asFailure(t.stage, err)
+	if ctx.Err() != nil && !failure.Cancelled() {
+		failure = asFailure(t.stage, ctx.Err())
+	}
+	return result, failure
+}
+
+// Stages of a throwaway VM, as a Failure names them; StageBase and StageBoot are those of builds.
+const (
+	StageRun  = "run"
+	StageKeep = "keep"
+	StageOpen = "open"
+)
+
+// throwaway is a VM that nothing is built in.
+type throwaway struct {
+	*machine
+	builder  *Builder
+	began    time.Time
+	progress func(VMProgress)
+	stage    string
+	work     *workspace
+	saved    savedVM // what is known of it in case it is kept
+}
+
+func (t *throwaway) doing(format string, args ...any) {
+	t.counted(fmt.Sprintf(format, args...), 0, 0)
+}
+
+func (t *throwaway) counted(doing string, done, total int64) {
+	if t.progress != nil {
+		t.progress(VMProgress{Doing: doing, Done: done, Total: total, Elapsed: time.Since(t.began)})
+	}
+}
+
+func (t *throwaway) run(ctx context.Context, run VMRun) (_ *VMResult, err error) {
+	t.stage = StageBase
+	planned, err := t.builder.planBase(ctx, run.Base)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkDocuments(run.Request); err != nil {
+		return nil, err
+	}
+	if err := t.open(ctx); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, t.work.close()) }()
+	parent, _, err := t.builder.parentImage(ctx, planned, t.work, t.counted)
+	if err != nil {
+		return nil, err
+	}
+	t.stage = StageBoot
+	if err := t.boot(ctx, planned.Name, parent, run); err != nil {
+		return nil, err
+	}
+	defer t.Close()
+	t.stage = StageRun
+	for _, c := range run.Copy {
+		t.doing("copying %s to %s", c.Host, c.Guest)
+		if err := t.put(ctx, c); err != nil {
+			return nil, err
+		}
+	}
+	result, err := t.machine.run(ctx, run.Request, func(e component.Event) {
+		if run.Events != nil {
+			run.Events(e)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	kept := &VMResult{Result: result}
+	if run.Keep {
+		t.stage = StageKeep
+		t.saved.describe(run.Request, result)
+		kept.Kept, err = t.keep(ctx)
+	}
+	return kept, err
+}
+
+// open makes the workspace, and looks for all that a VM needs.
+func (t *throwaway) open(ctx context.Context) (err error) {
+	for _, tool := range disk.Tools() {
+		if _, err := tool.Find(); err != nil {
+			return err
+		}
+	}
+	if err := sweep(t.builder.Home); err != nil {
+		t.doing("clear away after an earlier run: %v", err)
+	}
+	t.work, err = newWorkspace(t.builder.Home)
+	return err
+}
+
+// boot starts the parent image on an overlay and waits until its start-up is over.
+func (t *throwaway) boot(ctx context.Context, name string, parent *parentImage, run VMRun) (err error) {
+	accelerator, err := qemu.ChooseAccelerator(run.Accelerator)
+	if err != nil {
+		return err
+	}
+	program, err := t.builder.Agent("linux", "amd64")
+	if err != nil {
+		return err
+	}
+	t.machine = &machine{folder: t.work.path("vm")}
+	if err := mkdir(t.folder); err != nil {
+		return err
+	}
+	overlay := filepath.Join(t.folder, diskName(0))
+	if err := disk.CreateOverlay(ctx, overlay, disk.Image{Path: parent.Disk, Format: disk.Raw}, 0); err != nil {
+		return err
+	}
+	t.config = qemu.Config{
+		Accelerator: accelerator,
+		CPUs:        cmp.Or(run.CPUs, min(recipe.DefaultVCPUs, runtime.NumCPU())),
+		MemoryMiB:   cmp.Or(run.MemoryMiB, recipe.DefaultMemoryMiB),
+		Disks:       []qemu.Disk{overlayDisk(overlay, parent.Disk, disk.Raw, qemu.VirtIO)},
+		Network:     &qemu.Network{},
+		Ports:       []string{agent.PortName},
+		OnReboot:    qemu.Exit,
+		ConsoleLog:  run.Console,
+		RuntimeDir:  t.work.sockets,
+	}
+	if err := t.bootFrom(parent, "ingot-vm", program); err != nil {
+		return err
+	}
+	t.saved = savedVM{Base: name, BaseDisk: parent.Disk, Created: time.Now().UTC().Truncate(time.Second)}
+	t.doing("booting %s", name)
+	if err := t.start(ctx); err != nil {
+		return errors.Join(err, t.Close())
+	}
+	if _, err := t.ready(ctx); err != nil {
+		return errors.Join(err, t.Close())
+	}
+	t.doing("booted %s", name)
+	return nil
+}
+
+// put copies a file, or a folder with all that is in it, into the guest.
+func (t *throwaway) put(ctx context.Context, c VMCopy) error {
+	return filepath.WalkDir(c.Host, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return fmt.Errorf("copy into the guest: %w", err)
+		}
+		info, err := os.Stat(path) // of what a link leads to
+		if err != nil {
+			return fmt.Errorf("copy into the guest: %w", err)
+		}
+		below, err := filepath.Rel(c.Host, path)
+		if err != nil {
+			return err
+		}
+		file := agent.PutFile{Path: pathpkg.Join(c.Guest, filepath.ToSlash(below)), Mode: info.Mode().Perm(), Size: info.Size()}
+		switch {
+		case info.IsDir():
+			file.Folder, file.Size = true, 0
+			return t.agent.Put(ctx, file, nil)
+		case !info.Mode().IsRegular():
+			return fmt.Errorf("copy into the guest: %s is neither a file nor a folder", path)
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return fmt.Errorf("copy into the guest: %w", err)
+		}
+		defer f.Close()
+		wait := qemu.Wait{Name: "the copy of " + path + " into the guest"}
+		return t.vm.Await(ctx, wait, func(ctx context.Context) error { return t.agent.Put(ctx, file, f) })
+	})
+}
+
+// planBase finds what a base's name means, by the rules of a recipe's parentImage.
+func (b *Builder) planBase(ctx context.Context, name string) (recipe.PlannedParentImage, error) {
+	images, err := b.OpenCatalog(ctx)
+	if err != nil {
+		return recipe.PlannedParentImage{}, err
+	}
+	if images != nil {
+		defer images.Close()
+	}
+	data, err := json.Marshal(map[string]string{"name": "vm", "semanticVersion": "1.0.0", "parentImage": name})
+	if err != nil {
+		return recipe.PlannedParentImage{}, err
+	}
+	// A recipe with nothing else in it. Its file gives paths the current folder to start in.
+	const file = "--vm"
+	plan, err := func() (*recipe.Plan, error) {
+		r, err := recipe.Parse(file, data)
+		if r == nil {
+			return nil, err
+		}
+		return recipe.Resolve(ctx, r, recipe.Environment{Home: b.Home, Images: known{images}, Parents: parents{b.Bases()}})
+	}()
+	var problems component.Problems
+	if errors.As(err, &problems) {
+		// Where in that recipe is nobody's concern.
+		for i, p := range problems {
+			problems[i] = component.Problem{Field: "--vm " + name, Message: p.Message, Hint: p.Hint}
+		}
+		return recipe.PlannedParentImage{}, problems
+	}
+	if err != nil {
+		return recipe.PlannedParentImage{}, err
+	}
+	return plan.ParentImage, nil
+}
+
+// checkDocuments finds the mistakes in documents for a guest, before one is started for them.
+func checkDocuments(req component.Request) error {
+	var problems component.Problems
+	for _, d := range req.Documents {
+		file := cmp.Or(d.Path, d.Name)
+		document, err := component.Parse(file, d.Content, action.Modules())
+		var found component.Problems
+		switch {
+		case errors.As(err, &found):
+			problems = append(problems, found...)
+		case err != nil:
+			return err
+		}
+		if document != nil {
+			problems = append(problems, document.CheckParameters(file, d.Parameters)...)
+		}
+	}
+	return problems.Err()
 }

@@ -14,6 +14,7 @@ type surroundings struct {
 	vars      string   // the VM's own UEFI variables
 	sandbox   bool
 	version   string // of QEMU
+	incoming  bool   // a state is to be loaded before the guest runs
 }
 
 // arguments builds QEMU's argument list. Config has been validated.
@@ -31,6 +32,9 @@ func (c *Config) arguments(m *machine, s surroundings) []string {
 	}
 	// The CPUs start when the monitor is listening, so that no event is missed.
 	a.add("-S")
+	if s.incoming {
+		a.add("-incoming", "defer")
+	}
 	if c.OnReboot == Exit {
 		a.add("-action", "reboot=shutdown")
 	}

@@ -46,14 +46,15 @@ type VM struct {
 // If QEMU ends before the guest could start the error is "start qemu: QEMU exited 1: " and its last message, an
 // *ExitError. Nothing is left behind by a failed Start.
 func Start(ctx context.Context, config Config) (*VM, error) {
-	vm, err := start(ctx, config)
+	vm, err := start(ctx, config, nil)
 	if err != nil {
 		return nil, fmt.Errorf("start qemu: %w", err)
 	}
 	return vm, nil
 }
 
-func start(ctx context.Context, config Config) (_ *VM, err error) {
+// start runs a VM; load, if not nil, gives it the state to go on from.
+func start(ctx context.Context, config Config, load func(context.Context, *VM) error) (_ *VM, err error) {
 	if err := config.Validate(); err != nil {
 		return nil, err
 	}
@@ -81,11 +82,11 @@ func start(ctx context.Context, config Config) (_ *VM, err error) {
 	if vm.dir, err = newRuntimeDir(config.RuntimeDir); err != nil {
 		return nil, err
 	}
-	if err := vm.launch(m); err != nil {
+	if err := vm.launch(m, load != nil); err != nil {
 		return nil, errors.Join(err, vm.dir.remove())
 	}
 	vm.stop = context.AfterFunc(ctx, func() { vm.kill(context.Cause(ctx)) })
-	if err := vm.begin(ctx); err != nil {
+	if err := vm.begin(ctx, load); err != nil {
 		err = vm.startError(ctx, err)
 		return nil, errors.Join(err, vm.Close())
 	}
@@ -93,8 +94,8 @@ func start(ctx context.Context, config Config) (_ *VM, err error) {
 }
 
 // launch starts the process and the readers of its output. After an error nothing runs.
-func (vm *VM) launch(m *machine) error {
-	s := surroundings{monitorFD: 3, sandbox: vm.binary.Sandbox, version: vm.binary.Version}
+func (vm *VM) launch(m *machine, incoming bool) error {
+	s := surroundings{monitorFD: 3, sandbox: vm.binary.Sandbox, version: vm.binary.Version, incoming: incoming}
 	for i, name := range vm.config.Ports {
 		path := vm.dir.file(fmt.Sprintf("p%d.sock", i))
 		vm.sockets[name] = path
@@ -177,15 +178,24 @@ func (vm *VM) supervise(watched <-chan struct{}) {
 	close(vm.done)
 }
 
-// begin waits for the monitor, checks what QEMU has opened, and lets the guest run.
-func (vm *VM) begin(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, startLimit)
+// begin waits for the monitor, checks what QEMU has opened, loads a state if there is one, and lets the guest run.
+func (vm *VM) begin(ctx context.Context, load func(context.Context, *VM) error) error {
+	limit := startLimit
+	if load != nil {
+		limit += stateLimit
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	if err := vm.monitor.ConnectContext(ctx); err != nil {
 		return err
 	}
 	if err := vm.refuseUndeclared(ctx); err != nil {
 		return err
+	}
+	if load != nil {
+		if err := load(ctx, vm); err != nil {
+			return err
+		}
 	}
 	if err := vm.findForwards(ctx); err != nil {
 		return err
