@@ -250,6 +250,7 @@ func (r *configReader) flag(e configEntry, flags *pflag.FlagSet, name string) {
 	flag := flags.Lookup(name)
 	text, ok := e.value.text()
 	_, isBool := e.value.scalar.(bool)
+	wantsBool := flag.Value.Type() == "bool"
 	switch {
 	case e.key == "phases" && e.value.kind == "a list":
 		var phases []string
@@ -261,11 +262,11 @@ func (r *configReader) flag(e configEntry, flags *pflag.FlagSet, name string) {
 			phases = append(phases, phase)
 		}
 		text = strings.Join(phases, ",")
-	case !ok:
-		r.report(e.value.offset, e.key, "must be a text, not "+e.value.kind, "")
-		return
-	case isBool != (flag.Value.Type() == "bool") && text != "true" && text != "false":
+	case wantsBool && text != "true" && text != "false":
 		r.report(e.value.offset, e.key, "must be true or false, not "+e.value.kind, "")
+		return
+	case !ok || isBool && !wantsBool:
+		r.report(e.value.offset, e.key, "must be a text, not "+e.value.kind, "")
 		return
 	}
 	if flag.Changed {

@@ -8,10 +8,10 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"regexp"
 	"strings"
 
 	"github.com/ingot-image/ingot/builder/component"
-	"github.com/ingot-image/ingot/builder/component/managed"
 )
 
 // givenDocument is a document of the command line or of a config file.
@@ -59,17 +59,23 @@ func (s documentSource) read(ctx context.Context, name string) ([]byte, error) {
 	case strings.HasPrefix(name, "s3://"):
 		return s.readS3(ctx, name)
 	case strings.HasPrefix(name, "arn:"):
-		return s.readComponent(ctx, name)
+		return s.services.Components.Component(ctx, name)
 	}
 	content, err := readDocument(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		if _, document, ok := managed.Lookup(name); ok {
-			return document, nil
+	if errors.Is(err, fs.ErrNotExist) && componentName.MatchString(name) {
+		content, err = s.services.Components.Component(ctx, name)
+		if errors.Is(err, component.ErrNotFound) {
+			return nil, fmt.Errorf("there is no such file, nor %w", err)
 		}
-		return nil, errors.New("there is no such file, nor a managed component of that name; see ingot component list")
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, errors.New("there is no such file")
 	}
 	return content, err
 }
+
+// componentName takes a component's name with or without a version: update-linux, update-linux/1.0.x.
+var componentName = regexp.MustCompile(`^[A-Za-z0-9-]+(/[0-9x.]+)?$`)
 
 func readDocument(path string) ([]byte, error) {
 	info, err := os.Stat(path)
@@ -102,22 +108,12 @@ func (s documentSource) readS3(ctx context.Context, address string) ([]byte, err
 	if bucket == "" || key == "" {
 		return nil, errors.New("an address in S3 is s3://BUCKET/KEY")
 	}
-	if s.services.S3 == nil {
-		return nil, errors.New("S3 is not available here")
-	}
 	content := &limited{left: component.MaxDocumentSize + 1}
 	err := s.services.S3.Get(ctx, component.S3Place{Bucket: bucket, Key: key, ExpectedBucketOwner: s.owner}, content)
 	if err != nil && !errors.Is(err, errFull) {
 		return nil, err
 	}
 	return content.Bytes(), nil
-}
-
-func (s documentSource) readComponent(ctx context.Context, arn string) ([]byte, error) {
-	if s.services.Components == nil {
-		return nil, errors.New("components by ARN are not available here")
-	}
-	return s.services.Components.Component(ctx, arn)
 }
 
 // limited keeps as many bytes as it may, then ends the transfer.

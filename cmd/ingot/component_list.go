@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ingot-image/ingot/builder/aws"
 	"github.com/ingot-image/ingot/builder/component"
 	"github.com/ingot-image/ingot/builder/component/action"
 	"github.com/ingot-image/ingot/builder/component/managed"
@@ -18,6 +19,8 @@ type listedComponent struct {
 	Version     string   `json:"version"`
 	Platform    string   `json:"platform"`
 	Phases      []string `json:"phases"`
+	Parameters  []string `json:"parameters"`
+	Tested      bool     `json:"tested"` // whether Ingot's tests run it in a VM
 	Description string   `json:"description"`
 }
 
@@ -27,27 +30,32 @@ func newComponentList() *cobra.Command {
 		Use:   "list",
 		Short: "List the managed components that come with Ingot",
 		Long: `List shows the managed components: they have the names and parameters of Amazon's, and what is in
-them is Ingot's own. A recipe, component run and component validate take them by name.`,
+them is Ingot's own. Recipes, component run and component validate take them by name. Those marked as
+tested are run in a VM by Ingot's own tests; the others are only validated.`,
 		Example: `  ingot component list
-  ingot component list --json | jq -r '.[].name'`,
+  ingot component list --json | jq -r '.[] | select(.tested) | .name'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var list []listedComponent
-			for _, name := range managed.Names() {
-				c, err := managedComponent(name)
+			for _, c := range managed.List() {
+				l, err := listComponent(c)
 				if err != nil {
 					return err
 				}
-				list = append(list, c)
+				list = append(list, l)
 			}
 			out := cmd.OutOrStdout()
 			if asJSON {
 				return printJSON(out, list)
 			}
 			t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-			fmt.Fprintln(t, "NAME\tVERSION\tPLATFORM\tPHASES\tDESCRIPTION")
+			fmt.Fprintln(t, "NAME\tVERSION\tPLATFORM\tTESTED\tPHASES\tDESCRIPTION")
 			for _, c := range list {
-				fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", c.Name, c.Version, c.Platform, strings.Join(c.Phases, ","), c.Description)
+				tested := "-"
+				if c.Tested {
+					tested = "yes"
+				}
+				fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", c.Name, c.Version, c.Platform, tested, strings.Join(c.Phases, ","), c.Description)
 			}
 			return t.Flush()
 		},
@@ -56,38 +64,42 @@ them is Ingot's own. A recipe, component run and component validate take them by
 	return cmd
 }
 
-func managedComponent(name string) (listedComponent, error) {
-	version, content, _ := managed.Lookup(name)
-	d, err := component.Parse(name, content, action.Modules())
+func listComponent(c managed.Component) (listedComponent, error) {
+	_, content, _ := managed.Lookup(c.Name)
+	d, err := component.Parse(c.Name, content, action.Modules())
 	if err != nil {
 		return listedComponent{}, fmt.Errorf("managed component: %w", err)
 	}
-	c := listedComponent{Name: name, Version: version, Platform: "linux", Description: d.Description}
-	if strings.HasSuffix(name, "-windows") {
-		c.Platform = "windows"
+	l := listedComponent{
+		Name: c.Name, Version: c.Version, Platform: c.Platform, Tested: c.Tested, Description: c.Description, Parameters: []string{},
 	}
 	for _, phase := range d.Phases {
-		c.Phases = append(c.Phases, phase.Name)
+		l.Phases = append(l.Phases, phase.Name)
 	}
-	return c, nil
+	for _, parameter := range d.Parameters {
+		l.Parameters = append(l.Parameters, parameter.Name)
+	}
+	return l, nil
 }
 
 func newComponentShow() *cobra.Command {
 	return &cobra.Command{
-		Use:     "show NAME",
-		Short:   "Print the document of a managed component",
-		Long:    `Show prints the document of a managed component, to read it or to start one's own from.`,
-		Example: `  ingot component show update-linux`,
-		Args:    cobra.ExactArgs(1),
+		Use:   "show NAME",
+		Short: "Print the document of a managed component",
+		Long: `Show prints the document of a managed component, named as in a recipe or by Amazon's ARN, to read it or
+to start one's own from.`,
+		Example: `  ingot component show update-linux
+  ingot component show hello-world-linux/1.0.x`,
+		Args: cobra.ExactArgs(1),
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 			return managed.Names(), cobra.ShellCompDirectiveNoFileComp
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			_, content, ok := managed.Lookup(args[0])
-			if !ok {
-				return usageError{fmt.Errorf("there is no managed component %q; see ingot component list", args[0])}
+			content, err := aws.Managed{}.Component(cmd.Context(), args[0])
+			if err != nil {
+				return usageError{err}
 			}
-			_, err := cmd.OutOrStdout().Write(content)
+			_, err = cmd.OutOrStdout().Write(content)
 			return err
 		},
 	}

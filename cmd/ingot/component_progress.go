@@ -14,11 +14,12 @@ import (
 // below it that follows the running step.
 type runProgress struct {
 	*progress
-	started map[int]time.Time // when the running step of a depth began
+	document string // the path of the running one
+	failed   string // that of the first with a failed step
 }
 
 func newRunProgress(w *os.File) *runProgress {
-	return &runProgress{progress: newProgress(w, true), started: map[int]time.Time{}}
+	return &runProgress{progress: newProgress(w, true)}
 }
 
 // event takes one event of the run.
@@ -32,14 +33,14 @@ func (p *runProgress) event(e component.Event) {
 		if name == "" {
 			name = e.Component
 		}
+		if e.Depth == 0 {
+			p.document = name
+		}
 		p.say("%s%s", indent, name)
 	case component.PhaseStarted:
 		p.say("%s  %s", indent, e.Phase)
 	case component.StepStarted:
 		p.stage, p.since, p.doing = e.Phase, time.Now(), e.Step
-		if e.Attempt <= 1 {
-			p.started[e.Depth] = p.since
-		}
 		p.say("%s    %s (%s)", indent, e.Step, e.Action)
 	case component.Output:
 		p.printed(indent, e)
@@ -47,6 +48,9 @@ func (p *runProgress) event(e component.Event) {
 		p.say("%s    a reboot is wanted", indent)
 	case component.StepEnded:
 		p.stage = ""
+		if e.Status == component.StatusFailed && e.Depth == 0 && p.failed == "" {
+			p.failed = p.document
+		}
 		p.ended(indent, e)
 	}
 }
@@ -75,4 +79,22 @@ func (p *runProgress) printed(indent string, e component.Event) {
 	p.erase()
 	p.w.Write(lines.Bytes())
 	p.draw()
+}
+
+// tellFailure prints where the first failed step is and the last that it printed.
+func (p *runProgress) tellFailure(f *component.Failure) {
+	if f == nil {
+		return
+	}
+	place := component.Problem{File: p.failed, Line: f.Line, Message: fmt.Sprintf("%s › %s (%s): %s", f.Phase, f.Step, f.Action, f.Message)}
+	fmt.Fprintf(p.w, "ingot: %s\n", printable(place.String()))
+	for _, printed := range []struct{ stream, text string }{{"stderr", f.Stderr}, {"stdout", f.Stdout}} {
+		if printed.text == "" {
+			continue
+		}
+		fmt.Fprintf(p.w, "the last on its %s:\n", printed.stream)
+		for line := range strings.Lines(printed.text) {
+			fmt.Fprintf(p.w, "  %s\n", printable(strings.TrimRight(line, "\r\n")))
+		}
+	}
 }

@@ -130,7 +130,7 @@ func (f *runFlags) run(cmd *cobra.Command) error {
 		}
 	}
 	p.close()
-	return f.finish(ctx, cmd.OutOrStdout(), services, folder, saved, result, wrong)
+	return f.finish(ctx, cmd.OutOrStdout(), services, folder, saved, p, result, wrong)
 }
 
 // settle reads the config file and checks the flags.
@@ -284,7 +284,7 @@ func (f *runFlags) request(documents []givenDocument, saved *savedRun) component
 }
 
 // finish completes the log folder, keeps what a reboot needs, and prints the summary.
-func (f *runFlags) finish(ctx context.Context, stdout io.Writer, services component.System, folder *logs.Folder, saved *savedRun, result *component.Result, wrong error) error {
+func (f *runFlags) finish(ctx context.Context, stdout io.Writer, services component.System, folder *logs.Folder, saved *savedRun, p *runProgress, result *component.Result, wrong error) error {
 	var problems component.Problems
 	if errors.As(wrong, &problems) {
 		for _, p := range problems {
@@ -294,7 +294,7 @@ func (f *runFlags) finish(ctx context.Context, stdout io.Writer, services compon
 	unfinished := folder.Finish(result, wrong)
 	if wrong == nil && result.Status == component.StatusReboot {
 		unfinished = errors.Join(unfinished, saved.save(f, folder, result.State))
-	} else {
+	} else if result != nil || errors.Is(wrong, context.Canceled) {
 		unfinished = errors.Join(unfinished, saved.remove(f))
 	}
 	unfinished = errors.Join(unfinished, f.upload.run(ctx, services.S3, folder.Path()))
@@ -308,13 +308,16 @@ func (f *runFlags) finish(ctx context.Context, stdout io.Writer, services compon
 		return wrong
 	case len(problems) > 0:
 		return exitStatus(exitFailed)
+	case wrong != nil && saved.State != nil:
+		path, _ := f.statePath()
+		return fmt.Errorf("%w; to begin anew instead, remove %s", wrong, path)
 	case wrong != nil:
 		return wrong
 	case result.Status == component.StatusReboot:
 		f.tellReboot(result)
 		return rebootStatus()
 	case result.Status != component.StatusSuccess:
-		tellFailure(result.Failure)
+		p.tellFailure(result.Failure)
 		return exitStatus(exitFailed)
 	}
 	return nil
@@ -325,13 +328,5 @@ func (f *runFlags) tellReboot(result *component.Result) {
 	if result.RebootDelaySeconds > 0 {
 		when = fmt.Sprintf("in %s", time.Duration(result.RebootDelaySeconds)*time.Second)
 	}
-	fmt.Fprintf(os.Stderr, "ingot: the machine must be rebooted %s; afterwards the same command with --execution-id %s goes on\n", when, f.executionID)
-}
-
-// tellFailure prints the first failed step.
-func tellFailure(failure *component.Failure) {
-	if failure == nil {
-		return
-	}
-	fmt.Fprintln(os.Stderr, printable(fmt.Sprintf("ingot: %s:%d: %s › %s (%s): %s", failure.Component, failure.Line, failure.Phase, failure.Step, failure.Action, failure.Message)))
+	fmt.Fprintf(os.Stderr, "ingot: this machine must be rebooted %s; afterwards the same command with --execution-id %s goes on\n", when, f.executionID)
 }

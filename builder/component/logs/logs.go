@@ -144,7 +144,7 @@ func (f *Folder) Document(name string, content []byte) {
 	if f.documents > 1 {
 		file = fmt.Sprintf("document-%d.yaml", f.documents)
 	}
-	f.logf("document %s is %s, %d bytes", file, name, len(content))
+	f.logf("Info document %s is %s, %d bytes", file, name, len(content))
 	f.note(replace(filepath.Join(f.path, file), content))
 }
 
@@ -232,10 +232,26 @@ func (f *Folder) detail(result *component.Result, cause error) component.Executi
 	switch {
 	case cause != nil:
 		detail.Status, detail.FailureMessage = component.StatusFailed, cause.Error()
+		fail(&detail)
 	default:
 		detail.Status = result.Status
 	}
 	return detail
+}
+
+// fail ends what was under way when the run could not go on.
+func fail(detail *component.ExecutionDetail) {
+	for i := range detail.Documents {
+		d := &detail.Documents[i]
+		if d.Status == "" {
+			d.Status, d.EndTime = component.StatusFailed, detail.EndTime
+		}
+		for j := range d.Phases {
+			if p := &d.Phases[j]; p.Status == "" {
+				p.Status, p.EndTime = component.StatusFailed, detail.EndTime
+			}
+		}
+	}
 }
 
 // Summary is what awstoe run prints on its standard output.
