@@ -108,7 +108,7 @@ func TestDocuments(t *testing.T) {
 	t.Run("links", func(t *testing.T) { checkLinks(t, all) })
 	t.Run("recipe keys", func(t *testing.T) { checkRecipeKeys(t, text["docs/recipes.md"]) })
 	t.Run("actions", func(t *testing.T) { checkActions(t, text["docs/components.md"]) })
-	t.Run("managed", func(t *testing.T) { checkManaged(t, text["docs/components.md"]) })
+	t.Run("managed", func(t *testing.T) { checkManaged(t, text["docs/managed-components.md"]) })
 	t.Run("requirements", func(t *testing.T) {
 		b := builder.Builder{Home: t.TempDir(), Agent: embedded.Agent}
 		for _, r := range b.Requirements(t.Context()) {
@@ -516,27 +516,44 @@ func sameCells(text string, want []string) bool {
 	return slices.Equal(got, want)
 }
 
-// checkManaged wants a row for every managed component, with its phases.
+// checkManaged wants a row for every managed component, with its platform, phases and parameters, and whether it is tested.
 func checkManaged(t *testing.T, text string) {
-	table := section(text, "## Managed components")
-	sameNames(t, "docs/components.md", firstColumn(table, "Name"), managed.Names())
-	for _, row := range rows(table, "Name") {
-		name := quoted.FindStringSubmatch(row[0])[1]
-		_, data, ok := managed.Lookup(name)
-		if !ok {
-			continue // told already
-		}
-		document, err := component.Parse(name, bytes.Clone(data), action.Modules())
+	table := map[string][]string{}
+	for _, row := range rows(text, "Name") {
+		table[strings.Trim(row[0], "`")] = row
+	}
+	if len(table) != len(managed.List()) {
+		t.Errorf("docs/managed-components.md has %d rows, not %d", len(table), len(managed.List()))
+	}
+	for _, c := range managed.List() {
+		_, data, _ := managed.Lookup(c.Name)
+		document, err := component.Parse(c.Name, bytes.Clone(data), action.Modules().For(strings.ToLower(c.Platform)))
 		if err != nil {
 			t.Error(err)
 			continue
 		}
-		var phases []string
+		var phases, parameters []string
 		for _, phase := range document.Phases {
 			phases = append(phases, phase.Name)
 		}
-		if got := strings.Join(phases, ", "); got != row[1] {
-			t.Errorf("docs/components.md: the phases of %s are %s, not %s", name, got, row[1])
+		for _, parameter := range document.Parameters {
+			parameters = append(parameters, "`"+parameter.Name+"`")
+		}
+		if len(parameters) == 0 {
+			parameters = []string{"none"}
+		}
+		state := "validated"
+		if c.Tested {
+			state = "tested"
+		}
+		row := table[c.Name]
+		if len(row) != 6 {
+			t.Errorf("docs/managed-components.md: the row of %s has %d cells", c.Name, len(row))
+			continue
+		}
+		want := []string{row[0], c.Platform, strings.Join(phases, ", "), strings.Join(parameters, ", "), row[4], state}
+		if row[4] == "" || !slices.Equal(row, want) {
+			t.Errorf("docs/managed-components.md: the row of %s is %q, not %q", c.Name, row, want)
 		}
 	}
 }
