@@ -26,6 +26,8 @@ type Server struct {
 	Modules component.Modules                  // the actions that documents may use
 	Open    func() (io.ReadWriteCloser, error) // opens the port; called again after each session
 	System  System                             // the operating system's part
+
+	services hostServices
 }
 
 // System is what the agent needs of the operating system it runs on.
@@ -161,13 +163,16 @@ func (s *Server) serveStream(ctx context.Context, stream *yamux.Stream) {
 		return
 	}
 	out := &answers{w: stream}
-	// These two have more to read.
+	// These have more to read.
 	switch {
 	case req.Put != nil:
 		receiveFile(*req.Put, r, out)
 		return
 	case req.Shell != nil:
 		s.shell(ctx, *req.Shell, r, stream)
+		return
+	case req.Serve != nil:
+		s.services.take(ctx, *req.Serve, stream, r)
 		return
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -179,7 +184,7 @@ func (s *Server) serveStream(ctx context.Context, stream *yamux.Stream) {
 		stream.SetWriteDeadline(time.Unix(1, 0))
 	}()
 	if req.Run != nil {
-		s.run(ctx, *req.Run, stream)
+		s.run(ctx, *req.Run, req.Services, stream)
 		return
 	}
 	if err := s.answer(ctx, req, out); err != nil {

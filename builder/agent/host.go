@@ -169,8 +169,10 @@ func (c *Client) Ready(ctx context.Context) (*Ready, error) {
 // Run runs component documents and gives each event to events, in order, as it comes. The result may ask for a reboot
 // (component.Runner), which is the caller's to do. An error means that the run itself could not go on, never that a
 // step failed.
-func (c *Client) Run(ctx context.Context, req component.Request, events func(component.Event)) (*component.Result, error) {
-	result, err := c.run(ctx, req, events)
+//
+// While they run, documents may reach the services: what those give, they give to whatever asks in the guest.
+func (c *Client) Run(ctx context.Context, req component.Request, services Services, events func(component.Event)) (*component.Result, error) {
+	result, err := c.run(ctx, req, services, events)
 	if err == nil {
 		err = checkResult(result)
 	}

@@ -137,9 +137,14 @@ func (e *eventWriter) close(last response) error {
 }
 
 // run is the guest's side of Client.Run.
-func (s *Server) run(ctx context.Context, req component.Request, stream *yamux.Stream) error {
+func (s *Server) run(ctx context.Context, req component.Request, services *runServices, stream *yamux.Stream) error {
 	events := newEventWriter(stream)
 	runner := &component.Runner{Modules: s.Modules, Events: events.event}
+	if services != nil {
+		runner.System = s.services.open(services.ID).system(*services)
+		defer s.services.close(services.ID)
+		events.json(response{Serving: true})
+	}
 	result, err := runner.Run(ctx, req)
 	if err != nil {
 		return events.close(response{Error: err.Error()})
@@ -148,14 +153,18 @@ func (s *Server) run(ctx context.Context, req component.Request, stream *yamux.S
 }
 
 // run asks for a run and follows it.
-func (c *Client) run(ctx context.Context, req component.Request, events func(component.Event)) (*component.Result, error) {
+func (c *Client) run(ctx context.Context, req component.Request, services Services, events func(component.Event)) (*component.Result, error) {
 	stream, err := c.open(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer stream.Close()
 	defer endWith(ctx, stream)()
-	if err := writeLine(stream, request{Run: &req}); err != nil {
+	service := c.service(services)
+	defer service.end()
+	serving, stop := context.WithCancel(ctx)
+	defer stop()
+	if err := writeLine(stream, request{Run: &req, Services: service.announcement()}); err != nil {
 		return nil, cutOff(ctx, err)
 	}
 	if events == nil {
@@ -184,6 +193,8 @@ func (c *Client) run(ctx context.Context, req component.Request, events func(com
 			switch {
 			case resp.Error != "":
 				return nil, errors.New(resp.Error)
+			case resp.Serving:
+				service.start(serving)
 			case resp.Result != nil:
 				return resp.Result, nil
 			case resp.Event == nil:

@@ -59,6 +59,9 @@ type request struct {
 	Put   *PutFile           `json:"put,omitempty"` // that many bytes follow this line
 	Shell *Shell             `json:"shell,omitempty"`
 	Wake  *wakeRequest       `json:"wake,omitempty"`
+	Serve *serveRequest      `json:"serve,omitempty"`
+
+	Services *runServices `json:"services,omitempty"` // beside Run
 }
 
 type getRequest struct {
@@ -82,6 +85,8 @@ type response struct {
 	Size   *int64            `json:"size,omitempty"` // that many bytes follow this line
 	Boot   *BootFiles        `json:"boot,omitempty"`
 	Done   bool              `json:"done,omitempty"`
+	// Serving says that the run is there to take offers of the host's services.
+	Serving bool `json:"serving,omitempty"`
 }
 
 // Info describes the guest the agent runs in.
