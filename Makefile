@@ -8,7 +8,8 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -ec
 .DEFAULT_GOAL := build
-.PHONY: build agents setup setup-test demo test check clean
+AGENTS := linux-amd64 linux-arm64 windows-amd64
+.PHONY: build agents $(AGENTS:%=agent-%) setup setup-test demo test check clean
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
@@ -17,14 +18,18 @@ EMBEDDED := cmd/ingot-agent/embedded/bin
 # Debian packages: what Ingot runs, and what the tests compare with besides.
 PACKAGES := qemu-system-x86 qemu-utils ovmf mmdebstrap gpg uidmap util-linux e2fsprogs dosfstools mtools
 TEST_PACKAGES := gdisk fdisk xorriso cpio xfsprogs btrfs-progs
+# And what runs the agents of other platforms: Windows' under wine, arm64's under qemu-user.
+TEST_PACKAGES += wine64 wixl qemu-user
 
 build: agents
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/ingot ./cmd/ingot
 
-# The agent carries no version and no build information, so that it changes only when its code does.
-agents:
-	CGO_ENABLED=0 GOOS=linux GOARCH=amd64 go build -trimpath -buildvcs=false -ldflags "-s -w" \
-		-o $(EMBEDDED)/ingot-agent-linux-amd64 ./cmd/ingot-agent
+# The agents carry no version and no build information, so that they change only when their code does.
+agents: $(AGENTS:%=agent-%)
+
+$(AGENTS:%=agent-%): agent-%:
+	CGO_ENABLED=0 GOOS=$(word 1,$(subst -, ,$*)) GOARCH=$(word 2,$(subst -, ,$*)) go build -trimpath -buildvcs=false -ldflags "-s -w" \
+		-o $(EMBEDDED)/ingot-agent-$* ./cmd/ingot-agent
 
 # install(packages): those of them that are missing.
 define install

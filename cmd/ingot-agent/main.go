@@ -1,7 +1,10 @@
 // Ingot-agent is the static program that runs inside a guest. It serves the builder over a virtio-serial port (package
-// builder/agent) and runs component documents there (package builder/component).
+// builder/agent) and runs component documents there (package builder/component). So it is started by what builder/seed puts
+// into the guest's initrd or seed disk, not by hand.
 //
-// It is started by what builder/seed puts into the guest's initrd or seed disk, not by hand.
+// By hand it runs documents on the machine that it is on, which needs no Ingot there:
+//
+//	ingot-agent run -d hello.yml,setup.yml --phases build,validate
 package main
 
 import (
@@ -18,14 +21,18 @@ import (
 )
 
 func main() {
-	port := flag.String("port", agent.PortName, "name of the virtio-serial port to serve")
-	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if len(os.Args) > 1 && os.Args[1] == "run" {
+		os.Exit(runDocuments(ctx, os.Args[2:], os.Stdout, os.Stderr))
+	}
+	port := flag.String("port", agent.PortName, "name of the virtio-serial port to serve")
+	flag.Parse()
+	prepareConsole()
 	server := &agent.Server{
 		Modules: action.Modules(),
 		Open:    func() (io.ReadWriteCloser, error) { return agent.OpenPort(*port) },
-		System:  agent.Linux{Root: "/"},
+		System:  system(),
 	}
 	if err := server.Serve(ctx); err != nil && ctx.Err() == nil {
 		fmt.Fprintln(os.Stderr, "ingot-agent:", err)
