@@ -30,7 +30,7 @@ type VMRun struct {
 	// Request is what to run. The paths in its documents are the guest's.
 	Request component.Request
 	// Services are what the documents may reach outside of the guest.
-	Services VMServices
+	Services agent.Services
 	// Copy are files and folders to put into the guest before the first document runs.
 	Copy []VMCopy
 	// Keep leaves the VM behind, saved, for [Builder.OpenVM].
@@ -44,13 +44,6 @@ type VMRun struct {
 	Events func(component.Event)
 	// Progress is told what goes on beside: the base being made, the boot, the end. It may be nil.
 	Progress func(VMProgress)
-}
-
-// VMServices are what lies outside of a guest and its documents may reach through the host. What is nil they cannot use.
-type VMServices struct {
-	S3         component.S3
-	Parameters component.ParameterStore
-	Components component.ComponentSource
 }
 
 // VMCopy is a file or folder to be copied into a guest.
@@ -192,7 +185,7 @@ func (t *throwaway) boot(ctx context.Context, name string, parent *parentImage, 
 	if err != nil {
 		return err
 	}
-	t.machine = &machine{folder: t.work.path("vm")}
+	t.machine = &machine{folder: t.work.path("vm"), services: run.Services}
 	if err := mkdir(t.folder); err != nil {
 		return err
 	}
@@ -267,7 +260,7 @@ func (b *Builder) planBase(ctx context.Context, name string) (recipe.PlannedPare
 	if images != nil {
 		defer images.Close()
 	}
-	data, err := json.Marshal(map[string]string{"name": "vm", "semanticVersion": "1.0.0", "parentImage": name})
+	data, err := json.Marshal(map[string]string{"name": "throwaway", "semanticVersion": "1.0.0", "parentImage": name})
 	if err != nil {
 		return recipe.PlannedParentImage{}, err
 	}

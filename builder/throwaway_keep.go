@@ -31,6 +31,9 @@ func (t *throwaway) keep(ctx context.Context) (string, error) {
 	if err := s.write(t.folder); err != nil {
 		return "", err
 	}
+	if err := os.RemoveAll(filepath.Join(t.folder, "initrd")); err != nil { // made anew each time
+		return "", err
+	}
 	if err := mkdir(t.builder.vmsPath()); err != nil {
 		return "", err
 	}

@@ -1,0 +1,243 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/ingot-image/ingot/builder"
+	"github.com/ingot-image/ingot/builder/agent"
+	"github.com/ingot-image/ingot/qemu"
+)
+
+// shellFlags are those of shell.
+type shellFlags struct {
+	discard, list, asJSON bool
+	remove                string
+}
+
+func newShell() *cobra.Command {
+	var f shellFlags
+	cmd := &cobra.Command{
+		Use:   "shell [ID] [-- COMMAND…]",
+		Short: "Open a shell in a VM that was kept",
+		Long: `Shell brings a VM that component run --keep has left back to life, where it stopped: with its processes,
+mounts and files in memory. It opens a shell of root in it, or runs one command, whose standard input,
+output and exit status are passed on. No network or ssh is involved.
+
+Without an ID it is the VM that was saved last. When the shell ends the VM is saved again, unless
+--discard is given, which removes it. Only one shell at a time can be open in a VM.
+
+Exit status: that of the shell or command; 1 if the VM could not be opened or saved, 2 a mistake
+in the flags, 130 interrupted.`,
+		Example: `  ingot shell
+  ingot shell debian-12-3fa9c1 -- journalctl -b
+  ingot shell --list
+  ingot shell --remove debian-12-3fa9c1`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			before := len(args)
+			if dash := cmd.ArgsLenAtDash(); dash >= 0 {
+				before = dash
+			}
+			if before > 1 {
+				return errors.New("one VM at a time; a command comes after --")
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			b, err := newBuilder()
+			if err != nil {
+				return err
+			}
+			id, command := "", []string(nil)
+			switch dash := cmd.ArgsLenAtDash(); {
+			case dash >= 0:
+				id, command = strings.Join(args[:dash], ""), args[dash:]
+			case len(args) > 0:
+				id = args[0]
+			}
+			switch {
+			case f.list && (f.remove != "" || f.discard || len(args) > 0), f.remove != "" && (f.discard || len(args) > 0):
+				return usageError{errors.New("--list and --remove do nothing else")}
+			case f.asJSON && !f.list:
+				return usageError{errors.New("--json is about --list")}
+			case f.list:
+				return listKept(cmd, b, f.asJSON)
+			case f.remove != "":
+				return kept(b.RemoveVM(f.remove))
+			}
+			return openShell(cmd.Context(), b, id, command, f.discard)
+		},
+	}
+	flags := cmd.Flags()
+	flags.BoolVar(&f.discard, "discard", false, "remove the VM at the end")
+	flags.BoolVar(&f.list, "list", false, "list the VMs that are kept")
+	flags.BoolVar(&f.asJSON, "json", false, "list them as JSON")
+	flags.StringVar(&f.remove, "remove", "", "remove this VM")
+	cmd.ValidArgsFunction = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		b, err := newBuilder()
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveError
+		}
+		vms, _ := b.KeptVMs()
+		var ids []string
+		for _, vm := range vms {
+			ids = append(ids, vm.ID)
+		}
+		return ids, cobra.ShellCompDirectiveNoFileComp
+	}
+	cmd.RegisterFlagCompletionFunc("remove", cmd.ValidArgsFunction)
+	return cmd
+}
+
+// kept gives errors about names of VMs the exit status of bad input.
+func kept(err error) error {
+	if errors.Is(err, builder.ErrNoSuchVM) {
+		return usageError{err}
+	}
+	return err
+}
+
+func listKept(cmd *cobra.Command, b *builder.Builder, asJSON bool) error {
+	vms, err := b.KeptVMs()
+	if err != nil {
+		return err
+	}
+	out := cmd.OutOrStdout()
+	if asJSON {
+		return printJSON(out, vms)
+	}
+	if len(vms) == 0 {
+		fmt.Fprintln(os.Stderr, "no VM is kept; ingot component run --vm BASE --keep keeps one")
+		return nil
+	}
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "ID\tBASE\tAGE\tSIZE\tDOCUMENTS\tSTATUS")
+	for _, vm := range vms {
+		status := string(vm.Status)
+		switch {
+		case vm.InUse:
+			status += ", a shell is open"
+		case !vm.Memory:
+			status += ", switched off"
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", vm.ID, printable(vm.Base), age(time.Since(vm.Saved)), size(vm.SizeBytes), printable(strings.Join(vm.Documents, ", ")), status)
+	}
+	return table.Flush()
+}
+
+// age is a duration as people tell how old something is.
+func age(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%dm", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", int(d.Hours()))
+	}
+	return fmt.Sprintf("%dd", int(d.Hours()/24))
+}
+
+// openShell is a session: open, run, save.
+func openShell(ctx context.Context, b *builder.Builder, id string, command []string, discard bool) error {
+	p := newProgress(os.Stderr, false)
+	var once bool
+	quiet := func() { // the live line must not be drawn into the shell's screen
+		if !once {
+			once = true
+			p.close()
+		}
+	}
+	defer quiet()
+	progress := p.vm
+	if len(command) > 0 && !p.terminal {
+		progress = nil // what is printed is the command's
+	}
+	vm, err := b.OpenVM(ctx, id, progress)
+	quiet()
+	if err != nil {
+		return kept(err)
+	}
+	defer vm.Close()
+	if !vm.Resumed {
+		fmt.Fprintf(os.Stderr, "ingot: %s was booted from its disk: %s\n", vm.ID(), printable(vm.Why))
+	}
+	status, err := attach(ctx, vm, command)
+	var ended *qemu.WaitError
+	down := errors.As(err, &ended) && (ended.Reason == qemu.WaitShutdown || ended.Reason == qemu.WaitReset)
+	if err != nil && !down {
+		return fmt.Errorf("%w; the VM is as it was before this shell: %s", err, vm.ID())
+	}
+	if discard {
+		err = vm.Discard()
+	} else if err = vm.Save(ctx); err == nil && len(command) == 0 {
+		note := ""
+		if down {
+			note = "; the guest went down, and will boot from its disk"
+		}
+		fmt.Fprintf(os.Stderr, "%s is saved%s; %s shell --remove %[1]s removes it\n", vm.ID(), note, os.Args[0])
+	}
+	if err != nil {
+		return err
+	}
+	if status != 0 {
+		return exitStatus(status)
+	}
+	return nil
+}
+
+// attach connects the guest's shell with this process's terminal, or a command with its standard streams.
+func attach(ctx context.Context, vm *builder.VM, command []string) (int, error) {
+	shell := agent.Shell{Command: command}
+	streams := agent.Streams{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
+	terminal := int(os.Stdin.Fd())
+	if len(command) > 0 || !term.IsTerminal(terminal) || !term.IsTerminal(int(os.Stdout.Fd())) {
+		return vm.Shell(ctx, shell, streams)
+	}
+	measure := func() agent.Size {
+		columns, rows, err := term.GetSize(terminal)
+		if err != nil {
+			return agent.Size{Rows: 24, Columns: 80}
+		}
+		return agent.Size{Rows: uint16(rows), Columns: uint16(columns)}
+	}
+	shell.Terminal = &agent.Terminal{Type: os.Getenv("TERM"), Size: measure()}
+	changes := make(chan os.Signal, 1)
+	signal.Notify(changes, syscall.SIGWINCH)
+	sizes := make(chan agent.Size)
+	over := make(chan struct{})
+	defer close(over)
+	defer signal.Stop(changes)
+	go func() {
+		for {
+			select {
+			case <-changes:
+				select {
+				case sizes <- measure():
+				case <-over:
+					return
+				}
+			case <-over:
+				return
+			}
+		}
+	}()
+	streams.Sizes = sizes
+	// From here on every key is the guest's, Ctrl-C too.
+	state, err := term.MakeRaw(terminal)
+	if err != nil {
+		return 0, err
+	}
+	defer term.Restore(terminal, state)
+	return vm.Shell(ctx, shell, streams)
+}
