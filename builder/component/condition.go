@@ -3,6 +3,7 @@ package component
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -22,6 +23,8 @@ type Condition struct {
 	parts           []*Condition
 }
 
+const conditionHint = "such as stringEquals with value, or and, or, not"
+
 // DecodeInputs implements [InputsDecoder].
 func (c *Condition) DecodeInputs(d *Decoder, node *Node, field string) {
 	c.decode(d, node, field, 0)
@@ -34,7 +37,7 @@ func (c *Condition) decode(d *Decoder, node *Node, field string, depth int) {
 		if node != nil {
 			message += ", not " + node.describe()
 		}
-		d.Report(node, field, message, "such as stringEquals with value, or and, or, not")
+		d.Report(node, field, message, conditionHint)
 		return
 	}
 	var found []Entry
@@ -44,6 +47,12 @@ func (c *Condition) decode(d *Decoder, node *Node, field string, depth int) {
 		}
 	}
 	if len(found) != 1 {
+		for _, e := range found { // one of them may be misspelt
+			if !slices.Contains(operatorNames(), canonicalOperator(e.Key)) {
+				c.unknown(d, e, field)
+				return
+			}
+		}
 		d.Report(node, field, fmt.Sprintf("has %s", plural(len(found), "operator")), "a condition has one; combine several by and, or, not")
 		return
 	}
@@ -61,7 +70,7 @@ func (c *Condition) decode(d *Decoder, node *Node, field string, depth int) {
 	}
 	comparison, ok := comparisons()[canonicalOperator(e.Key)]
 	if !ok {
-		d.Report(at, field+"."+e.Key, "unknown operator "+quote(e.Key), didYouMean(e.Key, operatorNames(), knownNames("known are", operatorNames())))
+		c.unknown(d, e, field)
 		return
 	}
 	c.operator = canonicalOperator(e.Key)
@@ -80,6 +89,12 @@ func (c *Condition) decode(d *Decoder, node *Node, field string, depth int) {
 			d.Report(e.Value, field+"."+e.Key, err.Error(), "patterns are those of Go's regexp package (RE2)")
 		}
 	}
+}
+
+func (c *Condition) unknown(d *Decoder, e Entry, field string) {
+	names := append(operatorNames(), "value", "path")
+	d.Report(&Node{Line: e.Line, Column: e.Column}, field+"."+e.Key, "unknown operator "+quote(e.Key),
+		didYouMean(e.Key, names, knownNames("known are", operatorNames())))
 }
 
 // refuseSecond reports value and path where the operator does not take them.

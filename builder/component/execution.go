@@ -80,6 +80,7 @@ type Execution struct {
 
 	captured func() string
 	notice   func(string)
+	nested   func(ctx context.Context, load func(context.Context) (NestedDocument, error)) (*Result, error)
 }
 
 // Path returns where a path of a document is on the machine: relative ones start in the working directory.

@@ -20,8 +20,8 @@ const (
 	maxTailLines = 20
 )
 
-// output takes what one attempt of a step prints: it sends it on as events, keeps the start of stdout and the end of both streams.
-// What it keeps in memory is bounded, however much is printed.
+// output takes what one attempt of a step prints: it sends it on as events without secrets, keeps the start of stdout and the end of both
+// streams. What it keeps in memory is bounded, however much is printed.
 type output struct {
 	send  func(stream, text string)
 	limit int64 // of bytes sent; negative means none
@@ -38,14 +38,15 @@ type output struct {
 type outputStream struct {
 	*output
 	name    string
-	pending []byte // an unfinished line
-	tail    []byte
+	cleaner cleaner
+	pending []byte // an unfinished line, without secrets
+	tail    []byte // likewise without secrets
 }
 
-func newOutput(limit int64, send func(stream, text string)) *output {
+func newOutput(limit int64, s *secrets, send func(stream, text string)) *output {
 	o := &output{send: send, limit: limit}
-	o.stdout = &outputStream{output: o, name: StreamStdout}
-	o.stderr = &outputStream{output: o, name: StreamStderr}
+	o.stdout = &outputStream{output: o, name: StreamStdout, cleaner: cleaner{secrets: s}}
+	o.stderr = &outputStream{output: o, name: StreamStderr, cleaner: cleaner{secrets: s}}
 	return o
 }
 
@@ -56,32 +57,39 @@ func (s *outputStream) Write(data []byte) (int, error) {
 	if s.closed {
 		return len(data), nil
 	}
-	s.keepTail(data)
 	if s == s.stdout {
 		s.capture(data)
 	}
-	for rest := data; len(rest) > 0 && !s.cut; {
-		n := min(len(rest), MaxOutputText-len(s.pending))
-		s.pending = append(s.pending, rest[:n]...)
-		rest = rest[n:]
-		if full := len(s.pending) == MaxOutputText; full || len(rest) == 0 {
-			s.flushLines(full)
-		}
-	}
+	s.tell(s.cleaner.write(data))
 	return len(data), nil
 }
 
-// flushLines sends the complete lines; when there is none and the buffer is full, it sends all but a character that has only begun.
-func (s *outputStream) flushLines(full bool) {
-	end := bytes.LastIndexByte(s.pending, '\n') + 1
+// tell takes text without secrets.
+func (s *outputStream) tell(data []byte) {
+	s.keepTail(data)
+	for rest := data; len(rest) > 0 && !s.cut; {
+		n := min(len(rest), MaxOutputText-len(s.pending))
+		piece, full := rest[:n], len(s.pending)+n == MaxOutputText
+		rest = rest[n:]
+		if len(s.pending) > 0 { // only then is there a need to copy
+			s.pending = append(s.pending, piece...)
+			piece = s.pending
+		}
+		end := linesEnd(piece, full)
+		if end > 0 {
+			s.forward(piece[:end])
+		}
+		s.pending = append(s.pending[:0], piece[end:]...)
+	}
+}
+
+// linesEnd returns where the complete lines end; when there is none in a full buffer, it is all but a character that has only begun.
+func linesEnd(data []byte, full bool) int {
+	end := bytes.LastIndexByte(data, '\n') + 1
 	if end == 0 && full {
-		end = len(s.pending) - unfinishedRune(s.pending)
+		end = len(data) - unfinishedRune(data)
 	}
-	if end == 0 {
-		return
-	}
-	s.forward(s.pending[:end])
-	s.pending = append(s.pending[:0], s.pending[end:]...)
+	return end
 }
 
 // unfinishedRune returns the number of bytes at the end that start a character without ending it.
@@ -154,17 +162,31 @@ func (o *output) notice(text string) {
 	o.send(StreamNotice, text+"\n")
 }
 
+// next begins the next iteration of a loop: unfinished lines are sent, and what was kept of the iteration before is dropped.
+func (o *output) next() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.flush()
+	o.captured, o.capturedCut = nil, false
+	o.stdout.tail, o.stderr.tail = nil, nil
+}
+
 // close sends what is left of unfinished lines.
 func (o *output) close() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.flush()
+	o.closed = true
+}
+
+func (o *output) flush() {
 	for _, s := range []*outputStream{o.stdout, o.stderr} {
+		s.tell(s.cleaner.flush())
 		if len(s.pending) > 0 {
 			s.forward(s.pending)
 			s.pending = nil
 		}
 	}
-	o.closed = true
 }
 
 func size(bytes int64) string {

@@ -33,7 +33,7 @@ func Parse(file string, data []byte, modules Modules) (*Document, error) {
 func (r *reader) read(data []byte) *Node {
 	switch {
 	case len(data) > MaxDocumentSize:
-		r.report(0, 0, fmt.Sprintf("the document is larger than %d KiB", MaxDocumentSize>>10), "the service accepts 64 KiB")
+		r.report(0, 0, fmt.Sprintf("the document is larger than %d KiB", MaxDocumentSize>>10), "as the service has it; ExecuteDocument runs one document from another")
 		return nil
 	case !utf8.Valid(data):
 		r.report(invalidUTF8Line(data), 0, "the document is not valid UTF-8", "save the file as UTF-8")

@@ -41,9 +41,23 @@ func (p *parser) references(d *Document, l *locator) {
 	for i, phase := range d.Phases {
 		for j, step := range phase.Steps {
 			c.here = position{i, j}
-			c.node(step.Inputs, fmt.Sprintf("phases[%d].steps[%d].inputs", i, j))
+			c.step(step, fmt.Sprintf("phases[%d].steps[%d]", i, j))
 		}
 	}
+}
+
+// step checks the places of a step where references may be.
+func (c *referenceChecker) step(s Step, field string) {
+	if s.If != nil {
+		c.node(s.If.Condition, join(field, s.If.field))
+	}
+	if s.Loop != nil {
+		for i, item := range s.Loop.ForEach {
+			c.node(item, fmt.Sprintf("%s.loop.forEach[%d]", field, i))
+		}
+		c.node(s.Loop.List, field+".loop.forEach.list")
+	}
+	c.node(s.Inputs, field+".inputs")
 }
 
 func (c *referenceChecker) node(n *Node, field string) {
@@ -88,7 +102,10 @@ func shorten(text string) string {
 func (c *referenceChecker) check(r reference) (message, hint string) {
 	switch r.kind {
 	case ssmReference:
-		return "values of the SSM Parameter Store are not supported by this version of ingot", ""
+		if r.stored == nil {
+			return "this is no reference to a parameter of the Parameter Store", "write aws:ssm:NAME, aws:ssm:resolve(NAME) or aws:ssm:resolve(aws:ssm:NAME)"
+		}
+		return "", ""
 	case loopReference:
 		return "", "" // left as it is outside of loops
 	case valueReference:

@@ -61,7 +61,7 @@ func (p *parser) unique(n *Node, field, name, what string, seen map[string]int) 
 var stepFields = []string{"name", "action", "timeoutSeconds", "onFailure", "maxAttempts", "inputs", "if", "loop"}
 
 func (p *parser) steps(phase *Phase, n *Node, field string) {
-	seen := make(map[string]int)
+	seen, loops := make(map[string]int), make(map[string]int)
 	for i, item := range p.list(n, field, "steps", true) {
 		at := fmt.Sprintf("%s.steps[%d]", field, i)
 		if item.Kind != Map {
@@ -77,12 +77,12 @@ func (p *parser) steps(phase *Phase, n *Node, field string) {
 		step.Timeout = p.timeout(item, at)
 		step.MaxAttempts = p.attempts(item, at)
 		step.OnFailure = p.onFailure(item, at)
-		for _, later := range []string{"if", "loop"} {
-			if value := item.Get(later); value != nil {
-				p.at(value, at+"."+later, later+" is not supported by this version of ingot", "")
-			}
-		}
+		step.If = p.condition(item, at)
+		step.Loop = p.loop(item, at, loops)
 		step.Action = p.action(item, at)
+		if p.modules[step.Action].Unlimited {
+			p.unlimited(&step, item, at)
+		}
 		phase.Steps = append(phase.Steps, step)
 	}
 }
@@ -105,6 +105,17 @@ func (p *parser) timeout(n *Node, field string) time.Duration {
 		return time.Duration(seconds) * time.Second
 	}
 	return DefaultTimeout
+}
+
+// unlimited reports limits of a step whose action has none.
+func (p *parser) unlimited(step *Step, n *Node, field string) {
+	if value := n.Get("timeoutSeconds"); value != nil && value.Kind != Null && step.Timeout != 0 {
+		p.at(value, join(field, "timeoutSeconds"), fmt.Sprintf("the action %s has no timeout", step.Action), "leave it out, or say -1; the steps inside have timeouts")
+	}
+	if value := n.Get("maxAttempts"); value != nil && value.Kind != Null && step.MaxAttempts != 1 {
+		p.at(value, join(field, "maxAttempts"), fmt.Sprintf("the action %s has one attempt", step.Action), "leave it out; the steps inside may have more")
+	}
+	step.Timeout, step.MaxAttempts = 0, 1
 }
 
 func (p *parser) attempts(n *Node, field string) int {

@@ -6,7 +6,53 @@ import "fmt"
 // events of all parts. The zero value is ready.
 type Recorder struct {
 	detail ExecutionDetail
-	depth  int // of the documents whose events count; deeper ones are part of their step's detail
+	depth  int  // of the documents whose events count; deeper ones are part of their step's detail
+	left   *int // how much may still be kept, in bytes; nil means maxRecorded
+}
+
+// Bounds of details, in bytes. What is over loses its inputs, outputs and nested documents; when even the rest has no room, it is left out.
+const (
+	maxRecorded      = 64 << 20 // of a run
+	maxNestedDetails = 4 << 20  // of the documents inside of one step
+	stepDetailSize   = 512      // of a step without those
+)
+
+// spend takes the size of a detail from what is left.
+func (r *Recorder) spend(bytes int) bool {
+	if r.left == nil {
+		left := maxRecorded
+		r.left = &left
+	}
+	if *r.left < bytes {
+		return false
+	}
+	*r.left -= bytes
+	return true
+}
+
+func (d *StepDetail) size() int {
+	total := len(d.Inputs) + len(d.Outputs)
+	for _, e := range d.DetailedOutput {
+		total += stepDetailSize
+		for _, document := range e.Documents {
+			for _, phase := range document.Phases {
+				for _, step := range phase.Steps {
+					total += stepDetailSize + step.size()
+				}
+			}
+		}
+	}
+	return total
+}
+
+func (r *Recorder) step(p *PhaseDetail, detail StepDetail) {
+	if !r.spend(stepDetailSize) {
+		return
+	}
+	if !r.spend(detail.size()) {
+		detail.Inputs, detail.Outputs, detail.DetailedOutput = "[]", "[]", nil
+	}
+	p.Steps = append(p.Steps, detail)
 }
 
 // Event takes the next event of the run.
@@ -23,7 +69,7 @@ func (r *Recorder) Event(e Event) {
 		}
 	case StepEnded:
 		if p := r.phase(); p != nil && e.Detail != nil {
-			p.Steps = append(p.Steps, *e.Detail)
+			r.step(p, *e.Detail)
 			if e.Status == StatusFailed && p.FailureMessage == "" {
 				p.FailureMessage = fmt.Sprintf("Step %s failed!", e.Step)
 			}

@@ -19,6 +19,8 @@ type reference struct {
 	item        int    // the index after inputs or outputs, -1 without
 	key         string // the input's or output's name
 	index       int    // the index after key, -1 without
+
+	stored *storedName // in the Parameter Store
 }
 
 type referenceKind int
@@ -51,6 +53,12 @@ func scanReferences(text string) []reference {
 			return found
 		}
 		start := at + open
+		if r, ok := scanResolve(text[start:min(start+maxReferenceLength, len(text))]); ok {
+			r.start, r.end = start, start+r.end
+			found = append(found, r)
+			at = r.end
+			continue
+		}
 		for strings.HasPrefix(text[start+1:], "{{") { // of more than two braces the innermost count
 			start++
 		}
@@ -73,7 +81,7 @@ func parseReference(inner string) (reference, bool) {
 	text := strings.Trim(inner, " \t")
 	r := reference{text: text, item: -1, index: -1}
 	if strings.HasPrefix(text, "aws:ssm:") {
-		r.kind = ssmReference
+		r.kind, r.stored = ssmReference, parseStoredName(text)
 		return r, true
 	}
 	if m := chainGrammar.FindStringSubmatch(text); m != nil {

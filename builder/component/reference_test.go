@@ -78,7 +78,7 @@ func TestResolve(t *testing.T) {
 		{strings.Repeat("x", maxResolved+1), "", "larger than 16 MiB"},
 	}
 	for _, test := range tests {
-		got, err := s.resolve(text(test.text))
+		got, err := (&resolver{scope: s, left: maxResolved}).node(text(test.text))
 		switch {
 		case test.err == "" && (err != nil || got.Text != test.want):
 			t.Errorf("%.60q: got %+v, %v, want %q", test.text, got, err, test.want)
@@ -103,7 +103,7 @@ func FuzzReference(f *testing.F) {
 			}
 			end = r.end
 		}
-		resolved, err := s.resolve(&Node{Kind: Scalar, Text: text})
+		resolved, err := (&resolver{scope: s, left: maxResolved}).node(&Node{Kind: Scalar, Text: text})
 		if err == nil && end == 0 && resolved.Text != text {
 			t.Fatalf("text without references changed: %q became %q", text, resolved.Text)
 		}

@@ -1,5 +1,7 @@
 package component
 
+import "cmp"
+
 // RunDocument is a document to run.
 type RunDocument struct {
 	// Name is the component's name in events and failures. Default: the document's own name, then Path.
@@ -13,6 +15,9 @@ type RunDocument struct {
 	// SecretParameters are the names of parameters whose values are kept out of events, failures and details.
 	SecretParameters []string `json:"secretParameters,omitempty"`
 }
+
+// file is the document's name in messages.
+func (d RunDocument) file() string { return cmp.Or(d.Path, d.Name) }
 
 // Request says what to run.
 type Request struct {

@@ -1,6 +1,7 @@
 package component
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -15,17 +16,21 @@ type scope struct {
 	steps  map[stepKey]*ChainedStep
 }
 
-// resolver replaces the references of one step's inputs.
+// resolver replaces the references of one step.
 type resolver struct {
 	scope
-	left int // bytes
+	iteration *iteration                        // of the step's loop, nil without
+	stored    func(name string) (string, error) // values of the Parameter Store
+	left      int                               // bytes
 }
 
-// resolve returns the node with all references replaced by their values, in a single pass. The node itself is not changed.
-func (s scope) resolve(n *Node) (*Node, error) {
-	return (&resolver{s, maxResolved}).node(n)
+// resolver returns what resolves the references of the current step.
+func (x *run) resolver(ctx context.Context, i *iteration) *resolver {
+	stored := func(name string) (string, error) { return x.session.stored.value(ctx, name) }
+	return &resolver{x.scopes[x.state.Document], i, stored, maxResolved}
 }
 
+// node returns the node with all references replaced by their values, in a single pass. The node itself is not changed.
 func (r *resolver) node(n *Node) (*Node, error) {
 	if n == nil {
 		return nil, nil
@@ -82,7 +87,7 @@ func (r *resolver) text(text string) (string, error) {
 
 func (r *resolver) spend(bytes int) error {
 	if r.left -= bytes; r.left < 0 {
-		return fmt.Errorf("resolve references: the inputs of the step become larger than %d MiB", maxResolved>>20)
+		return &finalError{fmt.Errorf("resolve references: the inputs of the step become larger than %d MiB", maxResolved>>20)}
 	}
 	return nil
 }
@@ -93,20 +98,37 @@ func (r *resolver) value(ref reference) (value string, replaced bool, err error)
 	case valueReference:
 		value, replaced = r.values[ref.name]
 		if !replaced && !templateWord.MatchString(ref.name) {
-			err = errors.New("the parameter has no value")
+			err = &finalError{errors.New("the parameter has no value")}
 		}
 		return value, replaced, err
 	case chainReference:
 		value, err = r.chained(ref)
+		return value, true, err
+	case loopReference:
+		value, replaced = r.iteration.lookup(ref)
+		return value, replaced, nil
+	case ssmReference:
+		value, err = r.storedValue(ref.stored)
 		return value, true, err
 	}
 	return "", false, nil
 }
 
 func (r *resolver) chained(ref reference) (string, error) {
+	value, err := r.chainedValue(ref)
+	if err != nil {
+		err = &finalError{err}
+	}
+	return value, err
+}
+
+func (r *resolver) chainedValue(ref reference) (string, error) {
 	step, ok := r.steps[stepKey{ref.phase, ref.step}]
-	if !ok {
+	switch {
+	case !ok:
 		return "", fmt.Errorf("the step was not executed in this run; was the phase %s selected?", ref.phase)
+	case step.Skipped:
+		return "", errors.New("the step was skipped by its if")
 	}
 	if ref.outputs {
 		var values []string
@@ -154,3 +176,9 @@ func listText(items []*Node, index int) (string, error) {
 	}
 	return strings.Join(texts, "\n"), nil
 }
+
+// finalError is an error that another attempt would not mend.
+type finalError struct{ err error }
+
+func (e *finalError) Error() string { return e.err.Error() }
+func (e *finalError) Unwrap() error { return e.err }

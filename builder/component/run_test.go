@@ -502,17 +502,17 @@ func kill(t *testing.T, pid string) {
 
 func TestRunBoundsChainedValues(t *testing.T) {
 	var steps strings.Builder
-	for i := range 70 {
+	for i := range 20 {
 		fmt.Fprintf(&steps, "      - {name: S%d, action: ExecuteBash, inputs: {commands: [\"head -c 1048576 /dev/zero | tr '\\\\0' x\"]}}\n", i)
 	}
 	steps.WriteString("      - name: Last\n        action: ExecuteBash\n        inputs:\n          commands:\n")
-	for i := range 70 {
+	for i := range 20 {
 		fmt.Fprintf(&steps, "            - \"{{ build.S%d.outputs.stdout }}\"\n", i)
 	}
 	b := newBench(t, "schemaVersion: 1.0\nphases:\n  - name: build\n    steps:\n"+steps.String())
 	b.Events = nil
 	result := b.run()
-	if result.Status != component.StatusFailed || !strings.Contains(result.Failure.Message, "larger than 64 MiB") {
+	if result.Status != component.StatusFailed || !strings.Contains(result.Failure.Message, "larger than 16 MiB") {
 		t.Errorf("failure %+v", result.Failure)
 	}
 }

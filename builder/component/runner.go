@@ -1,7 +1,10 @@
 package component
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -31,24 +34,18 @@ type Runner struct {
 // A failing step is no error: it is told by the result. The error is of type [Problems] when documents, parameters or phases are wrong, so
 // that nothing was run, and wraps the cause of ctx when that has ended; the running step's processes are then gone.
 func (r *Runner) Run(ctx context.Context, req Request) (*Result, error) {
-	run, err := r.prepare(req)
-	if err != nil {
+	x := &run{
+		Runner: r, request: req, system: r.System.withDefaults(), modules: r.Modules.For(runtime.GOOS),
+		session: &session{secrets: new(secrets), nestedDetails: maxNestedDetails},
+	}
+	if err := x.open(); err != nil {
 		return nil, err
 	}
-	err = run.documents(ctx)
-	if reboot, ok := errors.AsType[*rebootError](err); ok {
-		result := run.state.result(StatusReboot)
-		result.State, result.RebootDelaySeconds = run.state, reboot.delaySeconds
-		return result, nil
-	}
-	switch {
-	case err != nil && !errors.Is(err, errAborted):
+	result, err := x.execute(ctx)
+	if err != nil {
 		return nil, fmt.Errorf("run component documents: %w", err)
-	case run.state.FailedSteps > 0:
-		return run.state.result(StatusFailed), nil
-	default:
-		return run.state.result(StatusSuccess), nil
 	}
+	return result, nil
 }
 
 // How a step tells that the run does not simply go on.
@@ -58,9 +55,18 @@ type rebootError struct{ delaySeconds int }
 
 func (*rebootError) Error() string { return "the machine must be rebooted" }
 
-// run is a run that is under way.
+// session is what the documents inside of documents share with them.
+type session struct {
+	secrets       *secrets
+	stored        *storedParameters
+	nestedDetails int // how much of them the current step may still keep, in bytes
+	emitting      sync.Mutex
+}
+
+// run is a run that is under way: that of the request, or of a document inside of a step.
 type run struct {
 	*Runner
+	*session
 	request          Request
 	modules          Modules
 	system           System
@@ -71,27 +77,29 @@ type run struct {
 	resumed          bool // document and phase were announced before the reboot
 	chained          int  // bytes kept for references
 
-	emitting sync.Mutex
+	depth     int                 // how many steps it is inside of
+	ancestors [][sha256.Size]byte // digests of the documents it is inside of
+	recorder  *Recorder           // of a nested run
 }
 
-func (r *Runner) prepare(req Request) (*run, error) {
-	if len(req.Documents) == 0 {
-		return nil, errors.New("run component documents: the request names no document")
+// open gets everything ready for the first step, or the one to go on with.
+func (x *run) open() error {
+	if len(x.request.Documents) == 0 {
+		return errors.New("run component documents: the request names no document")
 	}
-	x := &run{Runner: r, request: req, system: r.System.withDefaults(), modules: r.Modules.For(runtime.GOOS)}
 	var problems Problems
-	for _, d := range req.Documents {
-		file := d.Path
-		if file == "" {
-			file = d.Name
-		}
-		document, err := Parse(file, d.Content, x.modules)
+	for _, d := range x.request.Documents {
+		document, err := Parse(d.file(), d.Content, x.modules)
 		if found, ok := errors.AsType[Problems](err); ok {
 			problems = append(problems, found...)
 		}
 		if document != nil {
-			problems = append(problems, document.CheckParameters(file, d.Parameters)...)
-			x.scopes = append(x.scopes, scope{values: document.values(d.Parameters), steps: make(map[stepKey]*ChainedStep)})
+			problems = append(problems, document.CheckParameters(d.file(), d.Parameters)...)
+			values := document.values(d.Parameters)
+			for _, name := range d.SecretParameters {
+				x.secrets.add(values[name])
+			}
+			x.scopes = append(x.scopes, scope{values: values, steps: make(map[stepKey]*ChainedStep)})
 		}
 		x.parsed = append(x.parsed, document)
 	}
@@ -99,12 +107,33 @@ func (r *Runner) prepare(req Request) (*run, error) {
 		problems = x.checkPhases()
 	}
 	if err := problems.Err(); err != nil {
-		return nil, err
+		return err
 	}
 	if err := x.makeWorkingDirectory(); err != nil {
+		return err
+	}
+	return x.restore()
+}
+
+// execute runs the documents to the end or the next reboot.
+func (x *run) execute(ctx context.Context) (*Result, error) {
+	err := x.documents(ctx)
+	reboot, stopped := errors.AsType[*rebootError](err)
+	if err != nil && !stopped && !errors.Is(err, errAborted) {
 		return nil, err
 	}
-	return x, x.restore()
+	s := x.state
+	result := &Result{
+		Status: StatusSuccess, ExecutionID: s.ExecutionID, Chaining: x.chaining(), Failure: s.Failure,
+		ExecutedSteps: s.ExecutedSteps, FailedSteps: s.FailedSteps, IgnoredFailedSteps: s.IgnoredFailedSteps,
+	}
+	switch {
+	case stopped:
+		result.Status, result.State, result.RebootDelaySeconds = StatusReboot, s, reboot.delaySeconds
+	case s.FailedSteps > 0:
+		result.Status = StatusFailed
+	}
+	return result, nil
 }
 
 // checkPhases finds names of phases that are neither the service's nor any document's.
@@ -148,7 +177,8 @@ func (x *run) restore() error {
 		return err
 	}
 	if x.request.Resume == nil {
-		x.state = &State{Version: StateVersion, Digest: digest}
+		x.state = &State{Version: StateVersion, Digest: digest, ExecutionID: cmp.Or(x.request.ExecutionID, newExecutionID())}
+		x.openStore()
 		return nil
 	}
 	if err := x.request.Resume.fits(digest, x.parsed); err != nil {
@@ -162,7 +192,24 @@ func (x *run) restore() error {
 		x.scopes[c.Document].steps[stepKey{c.Phase, c.Step}] = &c
 		x.chained += c.size()
 	}
+	x.openStore()
 	return nil
+}
+
+// openStore prepares what the Parameter Store has answered and will answer. Nested runs share it with the outermost one.
+func (x *run) openStore() {
+	if x.depth == 0 {
+		x.stored = newStoredParameters(x.system.Parameters, x.state.Parameters, x.secrets)
+		x.state.Parameters = x.stored.known
+	}
+}
+
+// newExecutionID returns a random UUID (RFC 9562, version 4).
+func newExecutionID() string {
+	var id [16]byte
+	rand.Read(id[:]) // never fails
+	id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", id[:4], id[4:6], id[6:8], id[8:10], id[10:])
 }
 
 func (x *run) selected(phase Phase) bool {
@@ -186,7 +233,7 @@ func (x *run) document(ctx context.Context, d *Document) error {
 	s, start := x.state, time.Now()
 	if !x.resumed {
 		s.Phase, s.DocumentStatus = 0, StatusSuccess
-		x.emit(Event{Type: DocumentStarted})
+		x.emit(Event{Type: DocumentStarted, Path: x.request.Documents[s.Document].file(), Description: d.Description, ExecutionID: s.ExecutionID})
 	}
 	for ; s.Phase < len(d.Phases); s.Phase++ {
 		if !x.selected(d.Phases[s.Phase]) {
@@ -239,13 +286,24 @@ func (x *run) component() string {
 }
 
 func (x *run) emit(e Event) {
-	if x.Events == nil {
+	if x.silent() {
 		return
 	}
 	x.emitting.Lock()
 	defer x.emitting.Unlock()
-	e.Time, e.Component = time.Now(), x.component()
-	x.Events(e)
+	e.Time, e.Component, e.Depth = time.Now(), x.component(), x.depth
+	if e.Stream == StreamNotice {
+		e.Text = x.secrets.clean(e.Text)
+	}
+	if x.recorder != nil {
+		x.recorder.Event(e)
+	}
+	if x.Events != nil {
+		x.Events(e)
+	}
 }
+
+// silent tells whether nobody listens to the run.
+func (x *run) silent() bool { return x.Events == nil && x.recorder == nil }
 
 func since(start time.Time) int64 { return time.Since(start).Milliseconds() }

@@ -10,37 +10,48 @@ import (
 // step runs the current step with all its attempts, and moves the state on to the next one. The error is nil, errAborted, a
 // *rebootError, or the cause of ctx.
 func (x *run) step(ctx context.Context, p Phase, step Step) error {
-	s, start := x.state, time.Now()
-	event := Event{Phase: p.Name, Step: step.Name, Action: step.Action}
-	var failure *Failure
+	s := x.state
+	if s.Started.IsZero() {
+		s.Started = time.Now().Round(0)
+	}
+	a := &attempt{run: x, phase: p, step: step, event: Event{Phase: p.Name, Step: step.Name, Action: step.Action}}
 	for {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		event.Attempt = s.FailedAttempts + 1
-		x.emit(started(event))
-		a := x.attempt(ctx, p, step, event)
-		if ctx.Err() != nil && a.err != nil {
+		a.event.Attempt = s.FailedAttempts + 1
+		x.emit(started(a.event))
+		end := a.execute(ctx)
+		if ctx.Err() != nil && end.err != nil {
 			return context.Cause(ctx)
 		}
-		if a.err == nil && a.reboot != nil && a.reboot.Rerun {
-			if s.Reboots++; s.Reboots <= MaxReboots {
-				return x.reboot(event, a.reboot)
+		if end.err == nil && end.stays {
+			if s.Nested != nil || !end.reboot.Rerun {
+				return x.reboot(a.event, end.reboot) // counted in there, or by the loop
 			}
-			a.err = fmt.Errorf("the step has asked for a reboot %d times", s.Reboots)
-			a.final = true
+			if s.Reboots++; s.Reboots <= MaxReboots {
+				return x.reboot(a.event, end.reboot)
+			}
+			end.err = &finalError{fmt.Errorf("the step has asked for a reboot %d times", s.Reboots)}
 		}
-		if a.err == nil {
-			return x.succeed(event, start, a.reboot)
+		if end.err == nil {
+			return a.succeed(end)
 		}
-		failure = a.failure(x.component(), p, step)
+		failure := a.failure(end.err)
 		s.FailedAttempts++
-		if a.final || s.FailedAttempts >= step.MaxAttempts {
-			break
+		if final(end.err) || s.FailedAttempts >= step.MaxAttempts {
+			return a.fail(end, failure)
 		}
-		x.emit(notice(event, fmt.Sprintf("attempt %d of %d failed: %s; trying again\n", s.FailedAttempts, step.MaxAttempts, failure.Message)))
+		s.again()
+		x.emit(notice(a.event, fmt.Sprintf("attempt %d of %d failed: %s; trying again\n", s.FailedAttempts, step.MaxAttempts, failure.Message)))
 	}
-	return x.fail(event, start, step, failure)
+}
+
+// final tells whether another attempt would end the same way.
+func final(err error) bool {
+	_, wrong := errors.AsType[*inputsError](err)
+	_, fixed := errors.AsType[*finalError](err)
+	return wrong || fixed
 }
 
 func started(e Event) Event {
@@ -53,89 +64,190 @@ func notice(e Event, text string) Event {
 	return e
 }
 
+// reboot says that the machine must be rebooted. Of nested runs the outermost step says so.
 func (x *run) reboot(e Event, request *RebootRequest) error {
 	e.Type, e.Attempt = Reboot, 0
-	x.emit(e)
+	if x.depth == 0 {
+		x.emit(e)
+	}
 	return &rebootError{request.DelaySeconds}
 }
 
-func (x *run) succeed(e Event, start time.Time, request *RebootRequest) error {
-	x.ended(e, start, StatusSuccess, nil)
-	if request != nil {
-		return x.reboot(e, request)
+// attempt is what the attempts of a step have in common.
+type attempt struct {
+	*run
+	phase  Phase
+	step   Step
+	event  Event
+	output *output // of the current attempt
+}
+
+// ended is how an attempt, or an iteration of a loop, ended.
+type ended struct {
+	inputs  *Node // resolved, unless that failed
+	outputs []map[string]string
+	reboot  *RebootRequest
+	stays   bool // the step is not done before the reboot
+	skipped bool
+	err     error
+}
+
+func (a *attempt) succeed(end ended) error {
+	status := StatusSuccess
+	if end.skipped {
+		status = StatusSkipped
+	}
+	a.close(end, status, nil)
+	if end.reboot != nil {
+		return a.run.reboot(a.event, end.reboot)
 	}
 	return nil
 }
 
-func (x *run) fail(e Event, start time.Time, step Step, failure *Failure) error {
-	if step.OnFailure == Ignore {
-		x.state.IgnoredFailedSteps++
-		x.ended(e, start, StatusIgnoredFailure, failure)
+func (a *attempt) fail(end ended, failure *Failure) error {
+	s := a.state
+	if a.step.OnFailure == Ignore {
+		s.IgnoredFailedSteps++
+		a.close(end, StatusIgnoredFailure, failure)
 		return nil
 	}
-	x.state.FailedSteps++
-	if x.state.Failure == nil {
-		x.state.Failure = failure
+	s.FailedSteps++
+	if s.Failure == nil {
+		s.Failure = failure
 	}
-	x.ended(e, start, StatusFailed, failure)
-	if step.OnFailure == Abort {
+	a.close(end, StatusFailed, failure)
+	if a.step.OnFailure == Abort {
 		return errAborted
 	}
 	return nil
 }
 
-// ended closes the books of the current step.
-func (x *run) ended(e Event, start time.Time, status Status, failure *Failure) {
-	s := x.state
+// close closes the books of the step.
+func (a *attempt) close(end ended, status Status, failure *Failure) {
+	s, e := a.state, a.event
+	now := time.Now()
+	e.Type, e.Status, e.Failure, e.DurationMS = StepEnded, status, failure, now.Sub(s.Started).Milliseconds()
+	if !a.silent() {
+		e.Detail = a.detail(end, status, failure, now)
+	}
 	s.ExecutedSteps++
 	s.Step++
-	s.FailedAttempts, s.Reboots = 0, 0
+	s.StepProgress = StepProgress{}
 	s.PhaseStatus = worse(s.PhaseStatus, status)
-	e.Type, e.Status, e.Failure, e.DurationMS = StepEnded, status, failure, since(start)
-	x.emit(e)
+	a.emit(e)
+	if a.depth == 0 {
+		a.session.nestedDetails = maxNestedDetails
+	}
 }
 
-// attempted is how an attempt ended.
-type attempted struct {
-	reboot *RebootRequest
-	err    error
-	final  bool // another attempt would end the same way
-	output *output
-}
-
-// attempt runs a step once.
-func (x *run) attempt(ctx context.Context, p Phase, step Step, e Event) attempted {
-	e.Type = Output
-	out := newOutput(x.outputLimit(), func(stream, text string) {
-		e.Stream, e.Text = stream, text
-		x.emit(e)
-	})
-	defer out.close()
-	scope := x.scopes[x.state.Document]
-	inputs, err := scope.resolve(step.Inputs)
-	if err != nil {
-		return attempted{err: err, final: true, output: out}
+func (a *attempt) detail(end ended, status Status, failure *Failure, now time.Time) *StepDetail {
+	s, step := a.state, a.step
+	d := &StepDetail{
+		Name: step.Name, Status: status, TimeoutSeconds: -1, OnFailure: step.OnFailure, MaxAttempts: step.MaxAttempts, Action: step.Action,
+		StartTime: s.Started, EndTime: now.Round(0), Inputs: a.secrets.inputs(end.inputs), Outputs: a.secrets.outputs(end.outputs),
+		DetailedOutput: s.NestedDetails,
 	}
 	if step.Timeout > 0 {
+		d.TimeoutSeconds = int64(step.Timeout / time.Second)
+	}
+	if failure != nil {
+		d.FailureMessage = failure.Message
+	}
+	if step.Loop != nil {
+		d.Loop = &LoopDetail{Name: step.Loop.Name, Iterations: s.Iterations}
+		if s.FailedIteration != nil {
+			d.Loop.Failed = []int{*s.FailedIteration}
+		}
+	}
+	return d
+}
+
+// timeoutError is the cause of a context whose step has run out of time.
+type timeoutError struct{ limit time.Duration }
+
+func (e *timeoutError) Error() string { return fmt.Sprintf("timed out after %s", e.limit) }
+
+// execute runs the step once.
+func (a *attempt) execute(ctx context.Context) ended {
+	e := a.event
+	e.Type = Output
+	a.output = newOutput(a.outputLimit(), a.secrets, func(stream, text string) {
+		e.Stream, e.Text = stream, text
+		a.emit(e)
+	})
+	defer a.output.close()
+	if a.step.Timeout > 0 {
 		var cancel context.CancelFunc
-		cause := fmt.Errorf("timed out after %s", step.Timeout)
-		ctx, cancel = context.WithTimeoutCause(ctx, step.Timeout, cause)
+		ctx, cancel = context.WithTimeoutCause(ctx, a.step.Timeout, &timeoutError{a.step.Timeout})
 		defer cancel()
 	}
-	execution := &Execution{
-		System: x.system, WorkingDirectory: x.workingDirectory,
-		Stdout: out.stdout, Stderr: out.stderr, captured: out.text, notice: out.notice,
+	end, goOn := a.decided(ctx)
+	switch {
+	case !goOn:
+	case a.step.Loop != nil:
+		end = a.loop(ctx)
+	default:
+		end = a.once(ctx, nil)
 	}
-	outcomes, err := x.Modules[step.Action].run(ctx, execution, inputs)
+	if end.stays && end.err == nil {
+		return end
+	}
+	kept := a.keep(stepKey{a.phase.Name, a.step.Name}, ChainedStep{Inputs: end.inputs, Outputs: end.outputs, Skipped: end.skipped})
+	if kept != nil && end.err == nil {
+		end.err = &finalError{kept}
+	}
+	return end
+}
+
+// decided asks the step's if whether to go on. It is asked once a step, not again after a reboot.
+func (a *attempt) decided(ctx context.Context) (end ended, goOn bool) {
+	if a.step.If == nil || a.state.Decided != "" {
+		return ended{}, true
+	}
+	branch, why, err := a.decide(ctx, a.step.If, a.execution())
+	end.inputs = a.step.Inputs
+	if err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		end.err = fmt.Errorf("if: %w", err)
+		return end, false
+	}
+	switch a.state.Decided = branch; branch {
+	case Skip:
+		a.output.notice("skipped: " + why)
+		end.skipped = true
+	case AbortStep:
+		end.err = &finalError{errors.New("the if of the step says Abort: " + why)}
+	default:
+		return end, true
+	}
+	return end, false
+}
+
+func (a *attempt) execution() *Execution {
+	out := a.output
+	return &Execution{
+		System: a.system, WorkingDirectory: a.workingDirectory,
+		Stdout: out.stdout, Stderr: out.stderr, captured: out.text, notice: out.notice, nested: a.nested,
+	}
+}
+
+// once runs the action with its inputs once: for an attempt, or an iteration of its loop.
+func (a *attempt) once(ctx context.Context, i *iteration) ended {
+	inputs, err := a.resolver(ctx, i).node(a.step.Inputs)
+	if err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return ended{inputs: a.step.Inputs, err: err}
+	}
+	outcomes, err := a.modules[a.step.Action].run(ctx, a.execution(), inputs)
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx) // whatever the action says, this is why
 	}
-	_, wrong := errors.AsType[*inputsError](err)
-	a := attempted{reboot: outcomes.reboot, err: err, final: wrong, output: out}
-	if kept := x.keep(stepKey{p.Name, step.Name}, inputs, outcomes.outputs); kept != nil && a.err == nil {
-		a.err, a.final = kept, true
-	}
-	return a
+	reboot := outcomes.reboot
+	return ended{inputs: inputs, outputs: outcomes.outputs, reboot: reboot, stays: reboot != nil && reboot.Rerun, err: err}
 }
 
 func (x *run) outputLimit() int64 {
@@ -145,73 +257,20 @@ func (x *run) outputLimit() int64 {
 	return x.OutputLimit
 }
 
-func (a attempted) failure(component string, p Phase, step Step) *Failure {
+func (a *attempt) failure(err error) *Failure {
 	f := &Failure{
-		Component: component, Phase: p.Name, Step: step.Name, Action: step.Action, Line: step.Line,
-		Message: a.err.Error(), Stderr: a.output.stderr.lastLines(),
+		Component: a.component(), Phase: a.phase.Name, Step: a.step.Name, Action: a.step.Action, Line: a.step.Line,
+		Message: a.secrets.clean(err.Error()), Stderr: a.output.stderr.lastLines(),
 	}
-	if exit, ok := errors.AsType[*ExitError](a.err); ok {
+	if nested, ok := errors.AsType[*NestedError](err); ok && nested.Failure != nil {
+		f.ExitCode, f.Stderr, f.Stdout = nested.Failure.ExitCode, nested.Failure.Stderr, nested.Failure.Stdout
+		return f
+	}
+	if exit, ok := errors.AsType[*ExitError](err); ok {
 		f.ExitCode = &exit.Code
 	}
 	if f.Stderr == "" {
 		f.Stdout = a.output.stdout.lastLines()
 	}
 	return f
-}
-
-// keep remembers the inputs and outputs of a step if later steps refer to them.
-func (x *run) keep(key stepKey, inputs *Node, outputs []map[string]string) error {
-	s := x.state
-	if !x.parsed[s.Document].chains[key] {
-		return nil
-	}
-	steps := x.scopes[s.Document].steps
-	if before := steps[key]; before != nil {
-		x.forget(before)
-	}
-	c := &ChainedStep{Document: s.Document, Phase: key.phase, Step: key.step, Inputs: inputs, Outputs: outputs}
-	if x.chained+c.size() > maxChained {
-		return fmt.Errorf("the inputs and outputs that later steps refer to are larger than %s", size(maxChained))
-	}
-	x.chained += c.size()
-	steps[key] = c
-	s.Chained = append(s.Chained, *c)
-	return nil
-}
-
-// forget removes what an earlier attempt left.
-func (x *run) forget(c *ChainedStep) {
-	x.chained -= c.size()
-	delete(x.scopes[c.Document].steps, stepKey{c.Phase, c.Step})
-	for i, kept := range x.state.Chained {
-		if kept.Document == c.Document && kept.Phase == c.Phase && kept.Step == c.Step {
-			x.state.Chained = append(x.state.Chained[:i], x.state.Chained[i+1:]...)
-			return
-		}
-	}
-}
-
-// size is about the memory of the step's values, in bytes.
-func (c *ChainedStep) size() int {
-	total := nodeSize(c.Inputs)
-	for _, item := range c.Outputs {
-		for _, value := range item {
-			total += len(value)
-		}
-	}
-	return total
-}
-
-func nodeSize(n *Node) int {
-	if n == nil {
-		return 0
-	}
-	total := len(n.Text) + 64
-	for _, item := range n.Items {
-		total += nodeSize(item)
-	}
-	for _, e := range n.Entries {
-		total += len(e.Key) + nodeSize(e.Value)
-	}
-	return total
 }

@@ -15,8 +15,8 @@ import (
 
 // Bounds of a document. An alias counts as many nodes as it stands for.
 const (
-	// MaxDocumentSize is in bytes. The service accepts 64 KiB.
-	MaxDocumentSize = 1 << 20
+	// MaxDocumentSize is in bytes: what the service accepts (CreateComponent API, data).
+	MaxDocumentSize = 64 << 10
 	maxNodes        = 100_000
 	maxDepth        = 64
 )

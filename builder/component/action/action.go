@@ -20,6 +20,7 @@ func Modules() component.Modules {
 		"DeleteFolder":         component.ListModule[DeleteFolder](component.Spec{}),
 		"ExecuteBash":          component.MapModule[ExecuteBash](component.Spec{Outputs: []string{"stdout"}, Platforms: []string{"linux", "macOS"}}),
 		"ExecuteBinary":        component.MapModule[ExecuteBinary](component.Spec{Outputs: []string{"stdout"}}),
+		"ExecuteDocument":      component.MapModule[ExecuteDocument](component.Spec{Outputs: []string{"outputs"}, Unlimited: true}),
 		"ExecutePowerShell":    component.MapModule[ExecutePowerShell](component.Spec{Outputs: []string{"stdout"}, Platforms: []string{"windows"}}),
 		"InstallMSI":           component.MapModule[InstallMSI](component.Spec{Outputs: []string{"logFile", "msiExitCode", "stdout"}, Platforms: []string{"windows"}}),
 		"ListFiles":            component.ListModule[ListFiles](component.Spec{Outputs: []string{"files"}}),
