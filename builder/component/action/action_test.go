@@ -65,6 +65,23 @@ func (m *machine) runDocument(document string) string {
 	return ""
 }
 
+// tryDocument is runDocument for documents that may be wrong.
+func (m *machine) tryDocument(document string) string {
+	m.t.Helper()
+	m.notices, m.output = "", ""
+	result, err := m.Run(context.Background(), component.Request{
+		Documents:        []component.RunDocument{{Name: "d", Content: []byte(document)}},
+		WorkingDirectory: "/work",
+	})
+	switch {
+	case err != nil:
+		return err.Error()
+	case result.Failure != nil:
+		return result.Failure.Message
+	}
+	return ""
+}
+
 func (m *machine) write(name, content string, mode fs.FileMode) {
 	m.t.Helper()
 	path := filepath.Join(m.root, name)

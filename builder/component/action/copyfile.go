@@ -4,18 +4,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 
 	"github.com/ingot-image/ingot/builder/component"
 )
 
-// CopyFile copies files with their permissions. Missing parent folders are made. A destination that ends in a slash is a folder, in which
-// the file keeps its name. The last part of the source may contain * for any number of characters; then the destination must be a
-// folder, and it is an error if no file matches. Symbolic links are copied as the files they point to. The destination is either the whole
-// new file or what was there before, never a part.
+// CopyFile copies files. Missing parent folders are made.
+//
+//   - The destination is the new file. If it ends in a slash it is a folder, in which the file keeps its name.
+//   - The last part of the source may contain * for any number of characters; then the destination must end in a slash, and it is an error
+//     if no file matches. Folders do not match.
+//   - Symbolic links are copied as the files they lead to. A link at the destination is followed.
+//   - The copy is either complete or not there: what was at the destination before is replaced in one step.
+//   - Permissions are kept, and the owner where the user that runs the documents may set it, as root may; elsewhere a copy is not setuid
+//     or setgid. Holes stay holes. Times, extended attributes and hard links are not kept.
+//
+// For example:
 //
 //	steps:
 //	  - name: Config
@@ -34,15 +39,7 @@ type CopyFile struct {
 
 // CheckInputs implements [component.InputsChecker].
 func (in *CopyFile) CheckInputs(report func(input, message, hint string)) {
-	if err := checkPattern(in.Source); err != nil {
-		report("source", err.Error(), "")
-	}
-	if hasWildcard(in.Source) && !isFolder(in.Destination) {
-		report("destination", "must be a folder when the source contains *", "end it with a slash")
-	}
-	if hasWildcard(in.Destination) {
-		report("destination", "must not contain *", "")
-	}
+	checkTransfer(in.Source, in.Destination, false, report)
 }
 
 // Run implements [component.Action].
@@ -70,7 +67,7 @@ func copyFile(ctx context.Context, source, destination string, overwrite bool) e
 	if err := mustBeFile(source); err != nil {
 		return err
 	}
-	file, err := os.Open(source)
+	file, err := os.OpenFile(source, os.O_RDONLY|openNonblocking, 0)
 	if err != nil {
 		return err
 	}
@@ -79,11 +76,10 @@ func copyFile(ctx context.Context, source, destination string, overwrite bool) e
 	if err != nil {
 		return err
 	}
-	const kept = fs.ModePerm | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky
 	return replaceFile(destination, overwrite, func(w *os.File) error {
-		if _, err := io.Copy(w, component.ContextReader(ctx, file)); err != nil {
+		if err := copyContent(ctx, w, file); err != nil {
 			return err
 		}
-		return w.Chmod(info.Mode() & kept)
+		return makeLike(w, info)
 	})
 }

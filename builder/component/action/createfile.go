@@ -41,34 +41,58 @@ func (in CreateFile) Run(_ context.Context, x *component.Execution) (component.O
 }
 
 func (in CreateFile) create(path string) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
-		return fmt.Errorf("create file %s: %w", in.Path, err)
-	}
-	flags := os.O_WRONLY | os.O_CREATE | os.O_TRUNC
-	if !in.Overwrite {
-		flags |= os.O_EXCL
-	} else if err := mustBeFile(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("create file %s: %w", in.Path, err)
-	}
-	perm := fs.FileMode(0o666)
-	if in.Permissions.set {
-		perm = in.Permissions.mode.Perm() // so that nobody reads it before they are set for good
-	}
-	file, err := os.OpenFile(path, flags, perm)
-	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("create file %s: it exists, and overwrite is false", in.Path)
-	}
+	apply, err := in.Ownership.resolve()
 	if err != nil {
 		return fmt.Errorf("create file %s: %w", in.Path, err)
 	}
-	_, err = file.Write(in.Encoding.encode(in.Content))
+	file, err := in.open(path)
+	if err != nil {
+		return fmt.Errorf("create file %s: %w", in.Path, err)
+	}
+	if in.Content != "" {
+		_, err = file.Write(in.Encoding.encode(in.Content))
+	}
 	if err == nil {
-		err = in.Ownership.apply(file)
+		err = apply(file)
 	}
 	if err := errors.Join(err, file.Close()); err != nil {
 		return fmt.Errorf("create file %s: %w", in.Path, err)
 	}
 	return nil
+}
+
+// open opens the empty file. A new one, the usual case, takes a single system call. Who may not read the file in the end may not do so
+// before.
+func (in CreateFile) open(path string) (*os.File, error) {
+	perm := fs.FileMode(0o666)
+	if in.Permissions.set {
+		perm = in.Permissions.mode.Perm()
+	}
+	const flags = os.O_WRONLY | os.O_CREATE
+	file, err := os.OpenFile(path, flags|os.O_EXCL, perm)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+			return nil, err
+		}
+		file, err = os.OpenFile(path, flags|os.O_EXCL, perm)
+	}
+	if !errors.Is(err, fs.ErrExist) {
+		return file, err
+	}
+	if !in.Overwrite {
+		return nil, errors.New("it exists, and overwrite is false")
+	}
+	if err := mustBeFile(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	file, err = os.OpenFile(path, flags|os.O_TRUNC, perm)
+	if err != nil || !in.Permissions.set {
+		return file, err
+	}
+	if err := file.Chmod(perm); err != nil {
+		return nil, errors.Join(fmt.Errorf("set the permissions: %w", err), file.Close())
+	}
+	return file, nil
 }
 
 // mustBeFile refuses what is no regular file, after symbolic links: opening a pipe would block, writing a device would not end.

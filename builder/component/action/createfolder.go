@@ -36,15 +36,22 @@ func (in CreateFolder) Run(_ context.Context, x *component.Execution) (component
 }
 
 func (in CreateFolder) create(path string) error {
+	apply, err := in.Ownership.resolve()
+	if err != nil {
+		return err
+	}
 	if _, err := os.Lstat(path); err == nil && !in.Overwrite {
 		return errors.New("it exists, and overwrite is false")
 	}
 	if err := os.MkdirAll(path, 0o777); err != nil {
 		return err
 	}
+	if in.Ownership == (Ownership{}) {
+		return nil
+	}
 	folder, err := os.Open(path)
 	if err != nil {
 		return err
 	}
-	return errors.Join(in.Ownership.apply(folder), folder.Close())
+	return errors.Join(apply(folder), folder.Close())
 }

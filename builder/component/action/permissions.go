@@ -59,21 +59,26 @@ func (o *Ownership) CheckInputs(report func(input, message, hint string)) {
 	}
 }
 
-// apply sets owner and permissions of an open file. Owner first: changing it clears setuid and setgid.
-func (o Ownership) apply(file *os.File) error {
+// resolve looks up owner and group, and returns what sets them and the permissions of an open file. Owner first: changing it clears setuid
+// and setgid.
+func (o Ownership) resolve() (apply func(*os.File) error, err error) {
+	uid, gid := -1, -1
 	if o.Owner != "" || o.Group != "" {
-		uid, gid, err := lookupOwner(o.Owner, o.Group)
-		if err != nil {
-			return err
-		}
-		if err := file.Chown(uid, gid); err != nil {
-			return fmt.Errorf("set the owner: %w", err)
+		if uid, gid, err = lookupOwner(o.Owner, o.Group); err != nil {
+			return nil, err
 		}
 	}
-	if o.Permissions.set {
-		if err := file.Chmod(o.Permissions.mode); err != nil {
-			return fmt.Errorf("set the permissions: %w", err)
+	return func(file *os.File) error {
+		if uid >= 0 || gid >= 0 {
+			if err := file.Chown(uid, gid); err != nil {
+				return fmt.Errorf("set the owner: %w", err)
+			}
 		}
-	}
-	return nil
+		if o.Permissions.set {
+			if err := file.Chmod(o.Permissions.mode); err != nil {
+				return fmt.Errorf("set the permissions: %w", err)
+			}
+		}
+		return nil
+	}, nil
 }

@@ -24,7 +24,8 @@ import (
 
 // WebDownload downloads files by HTTP and HTTPS. Redirects are followed, and a failed download is tried again up to four times, after 1, 2,
 // 4 and 8 seconds, unless the server says that the request itself is wrong. A destination that ends in a slash is a folder, in which the
-// file gets the last part of the source's path as its name. Missing parent folders are made. The file appears when it is complete.
+// file gets the last part of the source's path as its name. Missing parent folders are made. The file appears when it is complete;
+// one that is replaced hands on its owner and permissions. A symbolic link at the destination is followed.
 //
 // The download is verified if checksum and algorithm are both given; then a file that is there already and has the right checksum is not
 // downloaded again.
@@ -116,11 +117,13 @@ func (in WebDownload) Run(ctx context.Context, x *component.Execution) (componen
 	if (in.Checksum == "") != (in.Algorithm.hash == nil) {
 		x.Notice("the download is not verified: that takes both checksum and algorithm")
 	}
-	if !in.Overwrite {
-		if _, err := os.Lstat(destination); err == nil {
-			return outcome, fmt.Errorf("web download to %s: it exists, and overwrite is false", x.DocumentPath(destination))
-		}
-	} else if in.verify() && in.matches(ctx, destination) {
+	if _, err := os.Lstat(destination); err == nil && !in.Overwrite {
+		return outcome, fmt.Errorf("web download to %s: it exists, and overwrite is false", x.DocumentPath(destination))
+	}
+	if err := checkPlace(destination, in.Overwrite); err != nil {
+		return outcome, fmt.Errorf("web download to %s: %w", x.DocumentPath(destination), err)
+	}
+	if in.verify() && in.matches(ctx, destination) {
 		x.Notice(x.DocumentPath(destination) + " has the right checksum already")
 		return outcome, nil
 	}
