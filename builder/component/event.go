@@ -50,9 +50,10 @@ type Event struct {
 	Failure *Failure `json:"failure,omitempty"`
 	// Detail belongs to stepEnded events.
 	Detail *StepDetail `json:"detail,omitempty"`
-	// Path, Description and ExecutionID belong to documentStarted events: the document's file, its own description, and the name of
-	// the run.
+	// Path, Name, Description and ExecutionID belong to documentStarted events: the document's file, what it says of itself, and the
+	// name of the run.
 	Path        string `json:"path,omitempty"`
+	Name        string `json:"name,omitempty"`
 	Description string `json:"description,omitempty"`
 	ExecutionID string `json:"executionId,omitempty"`
 	// Depth is how many ExecuteDocument steps the event is inside of. Documents of a recipe have depth 0.

@@ -90,13 +90,9 @@ func (r *Recorder) documentStarted(e Event) {
 	if len(r.detail.Documents) == 0 {
 		r.detail.ExecutionID, r.detail.StartTime = e.ExecutionID, e.Time
 	}
-	name := e.Component
-	if name == e.Path {
-		name = "" // the document has none
-	}
 	r.detail.Status = ""
 	r.detail.Documents = append(r.detail.Documents, DocumentDetail{
-		Name: name, FilePath: e.Path, Description: e.Description, StartTime: e.Time, Phases: []PhaseDetail{},
+		Name: e.Name, FilePath: e.Path, Description: e.Description, StartTime: e.Time, Phases: []PhaseDetail{},
 	})
 }
 
@@ -107,7 +103,7 @@ func (r *Recorder) documentEnded(e Event) {
 	}
 	d.Status, d.EndTime, r.detail.EndTime = e.Status, e.Time, e.Time
 	if e.Status == StatusFailed && r.detail.FailureMessage == "" {
-		r.detail.FailureMessage = fmt.Sprintf("Document %s failed!", e.Path)
+		r.detail.FailureMessage = fmt.Sprintf("Document %s failed!", d.FilePath)
 	}
 	r.detail.Status = StatusSuccess
 	if r.detail.FailureMessage != "" {

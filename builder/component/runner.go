@@ -233,7 +233,7 @@ func (x *run) document(ctx context.Context, d *Document) error {
 	s, start := x.state, time.Now()
 	if !x.resumed {
 		s.Phase, s.DocumentStatus = 0, StatusSuccess
-		x.emit(Event{Type: DocumentStarted, Path: x.request.Documents[s.Document].file(), Description: d.Description, ExecutionID: s.ExecutionID})
+		x.emit(Event{Type: DocumentStarted, Path: x.request.Documents[s.Document].file(), Name: d.Name, Description: d.Description, ExecutionID: s.ExecutionID})
 	}
 	for ; s.Phase < len(d.Phases); s.Phase++ {
 		if !x.selected(d.Phases[s.Phase]) {
