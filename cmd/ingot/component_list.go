@@ -55,13 +55,19 @@ tested are run in a VM by Ingot's own tests; the others are only validated.`,
 				if c.Tested {
 					tested = "yes"
 				}
-				fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", c.Name, c.Version, c.Platform, tested, strings.Join(c.Phases, ","), c.Description)
+				fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", c.Name, c.Version, c.Platform, tested, strings.Join(c.Phases, ","), firstSentence(c.Description))
 			}
 			return t.Flush()
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
+}
+
+// firstSentence is enough of a description for a table.
+func firstSentence(text string) string {
+	first, _, _ := strings.Cut(text, ". ")
+	return strings.TrimSuffix(first, ".")
 }
 
 func listComponent(c managed.Component) (listedComponent, error) {

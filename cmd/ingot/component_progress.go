@@ -22,6 +22,14 @@ func newRunProgress(w *os.File) *runProgress {
 	return &runProgress{progress: newProgress(w, true)}
 }
 
+// enter shows the document that a run goes on in after a reboot, of which the engine sends no event again.
+func (p *runProgress) enter(document string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.document = document
+	p.say("%s", document)
+}
+
 // event takes one event of the run.
 func (p *runProgress) event(e component.Event) {
 	p.mu.Lock()
@@ -81,20 +89,11 @@ func (p *runProgress) printed(indent string, e component.Event) {
 	p.draw()
 }
 
-// tellFailure prints where the first failed step is and the last that it printed.
+// tellFailure prints where the first failed step is. What it printed stands above.
 func (p *runProgress) tellFailure(f *component.Failure) {
 	if f == nil {
 		return
 	}
 	place := component.Problem{File: p.failed, Line: f.Line, Message: fmt.Sprintf("%s › %s (%s): %s", f.Phase, f.Step, f.Action, f.Message)}
 	fmt.Fprintf(p.w, "ingot: %s\n", printable(place.String()))
-	for _, printed := range []struct{ stream, text string }{{"stderr", f.Stderr}, {"stdout", f.Stdout}} {
-		if printed.text == "" {
-			continue
-		}
-		fmt.Fprintf(p.w, "the last on its %s:\n", printed.stream)
-		for line := range strings.Lines(printed.text) {
-			fmt.Fprintf(p.w, "  %s\n", printable(strings.TrimRight(line, "\r\n")))
-		}
-	}
 }

@@ -115,6 +115,9 @@ func (f *runFlags) run(cmd *cobra.Command) error {
 		}
 	}
 	p := newRunProgress(os.Stderr)
+	if at := saved.State; at != nil && at.Document >= 0 && at.Document < len(documents) {
+		p.enter(documents[at.Document].name)
+	}
 	var result *component.Result
 	if wrong == nil {
 		request := f.request(documents, saved)

@@ -47,18 +47,23 @@ const maxEvents = 1 << 30
 
 // restore takes in the events that a run sent before its reboot, so that the details tell of the whole run.
 func (f *Folder) restore() error {
-	file, err := os.Open(filepath.Join(f.path, eventsFile))
+	file, err := os.OpenFile(filepath.Join(f.path, eventsFile), os.O_RDWR, 0)
 	if err != nil {
 		return fmt.Errorf("open the log folder: %w", err)
 	}
 	defer file.Close()
 	f.console = newConsole()
 	lines := bufio.NewReader(io.LimitReader(file, maxEvents))
+	var whole int64
 	for number := 1; ; number++ {
 		line, err := lines.ReadBytes('\n')
 		if errors.Is(err, io.EOF) {
-			return nil // a last line without an end was cut off by a crash
+			if len(line) > 0 {
+				return file.Truncate(whole) // a crash cut the last line off
+			}
+			return nil
 		}
+		whole += int64(len(line))
 		if err != nil {
 			return fmt.Errorf("open the log folder: %w", err)
 		}

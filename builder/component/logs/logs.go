@@ -27,6 +27,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -69,7 +70,7 @@ func Name(start time.Time, executionID string) string {
 }
 
 // Create makes the folder of a run in dir, which is made as well if it is missing. An execution ID is a file name: letters, digits, ".", "_"
-// and "-", see [CheckExecutionID].
+// and "-", see [CheckExecutionID]. When the folder is there already, its name moves on by a second.
 func Create(dir string, start time.Time, executionID string) (*Folder, error) {
 	if err := CheckExecutionID(executionID); err != nil {
 		return nil, err
@@ -81,13 +82,22 @@ func Create(dir string, start time.Time, executionID string) (*Folder, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make the log folder: %w", err)
 	}
-	path := filepath.Join(dir, Name(start, executionID))
-	if err := os.Mkdir(path, 0o700); err != nil {
-		return nil, fmt.Errorf("make the log folder: %w", err)
+	for range maxSameSecond {
+		path := filepath.Join(dir, Name(start, executionID))
+		if err = os.Mkdir(path, 0o700); err == nil {
+			f := &Folder{path: path, executionID: executionID, start: start}
+			return f, f.open()
+		}
+		if !errors.Is(err, fs.ErrExist) {
+			break
+		}
+		start = start.Add(time.Second)
 	}
-	f := &Folder{path: path, executionID: executionID, start: start}
-	return f, f.open()
+	return nil, fmt.Errorf("make the log folder: %w", err)
 }
+
+// maxSameSecond is how many runs of one execution ID may begin in a second.
+const maxSameSecond = 60
 
 // Open goes on in the folder of a run that waited for a reboot.
 func Open(path string) (*Folder, error) {
@@ -234,7 +244,9 @@ func (f *Folder) detail(result *component.Result, cause error) component.Executi
 		detail.Status, detail.FailureMessage = component.StatusFailed, cause.Error()
 		fail(&detail)
 	default:
-		detail.Status = result.Status
+		if detail.Status = result.Status; detail.Status == component.StatusFailed {
+			detail.FailureMessage = f.failureMessage()
+		}
 	}
 	return detail
 }
