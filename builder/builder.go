@@ -21,6 +21,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/ingot-image/ingot/builder/agent"
 	"github.com/ingot-image/ingot/builder/base"
 )
 
@@ -33,6 +34,8 @@ type Builder struct {
 	Mirror string
 	// Agent gives the agent's program for a guest (embedded.Agent).
 	Agent func(goos, goarch string) ([]byte, error)
+	// Services are what components may reach outside of their guest while they build and test. What is nil they cannot use.
+	Services agent.Services
 	// Events is told what happens, one event at a time.
 	Events func(Event)
 }

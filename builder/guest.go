@@ -172,7 +172,7 @@ func (j *job) machine(name string, root qemu.Disk) (*machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &machine{folder: folder}
+	m := &machine{folder: folder, services: j.builder.Services}
 	m.config = qemu.Config{
 		Accelerator: j.accelerator,
 		CPUs:        j.plan.Infrastructure.VCPUs,

@@ -31,11 +31,8 @@ func (s *resolver) component(c ComponentConfiguration, field string) (PlannedCom
 		p.Phases = append(p.Phases, phase.Name)
 	}
 	p.Digest = digest(p.Content)
-	if len(c.Parameters) > 0 {
-		p.Parameters = make(map[string]string, len(c.Parameters))
-	}
 	for _, parameter := range c.Parameters {
-		p.Parameters[parameter.Name] = parameter.Value
+		p.give(parameter)
 	}
 	return p, s.checkParameters(document, c, p, field)
 }
@@ -62,7 +59,7 @@ func (s *resolver) document(p PlannedComponent) *component.Document {
 // with InvalidParameterCombinationException.
 func (s *resolver) checkParameters(document *component.Document, c ComponentConfiguration, p PlannedComponent, field string) bool {
 	ok := true
-	for _, problem := range document.CheckParameters(s.recipe.File, p.Parameters) {
+	for _, problem := range document.CheckParameters(s.recipe.File, p.values()) {
 		name := strings.TrimPrefix(problem.Field, "parameters.")
 		at := field + ".parameters"
 		given := slices.IndexFunc(c.Parameters, func(p ComponentParameter) bool { return p.Name == name })

@@ -17,7 +17,7 @@ var (
 		"workingDirectory", "additionalInstanceConfiguration", "amiTags", "amiWatermarks", "tags",
 		"infrastructureConfiguration", "imageTestsConfiguration", "distribution"}
 	componentKeys = []string{"componentArn", "parameters"}
-	parameterKeys = []string{"name", "value"}
+	parameterKeys = []string{"name", "value", "secret"}
 	mappingKeys   = []string{"deviceName", "virtualName", "noDevice", "ebs"}
 	ebsKeys       = []string{"volumeSize", "volumeType", "iops", "throughput", "encrypted", "deleteOnTermination",
 		"kmsKeyId", "snapshotId"}
@@ -160,11 +160,12 @@ func (f field) component() ComponentConfiguration {
 	return c
 }
 
-// parameter reads {name, value}. The service's value is a list with exactly one string; a single value is the same.
+// parameter reads {name, value, secret}. The service's value is a list with exactly one string; a single value is the same.
 func (f field) parameter() (p ComponentParameter, ok bool) {
 	p.field = f.path
 	m := f.mapping("a mapping with name and value", parameterKeys)
 	m.text("name", &p.Name)
+	m.boolean("secret", &p.Secret)
 	_, named := m.require("name", "")
 	value, given := m.require("value", "")
 	if !given {

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"maps"
 	"slices"
 
 	"github.com/ingot-image/ingot/builder/component"
@@ -14,7 +15,7 @@ import (
 // read and their digests taken. It is plain data: it prints as JSON (ingot plan --json), compares with reflect.DeepEqual
 // or by Digest, and nothing in it changes when files change later.
 //
-// The values of parameters are in it in plain text.
+// The values of parameters are in it in plain text, but of secret ones only the names are in its JSON and its Digest.
 type Plan struct {
 	Name        string `json:"name"` // as written in the recipe; see ResourceName
 	Description string `json:"description,omitempty"`
@@ -54,10 +55,37 @@ type PlannedComponent struct {
 	Digest string `json:"digest"`
 	// Phases are the names of the document's phases, in its order.
 	Phases []string `json:"phases"`
-	// Parameters are the values the recipe gives; the document's defaults are not among them.
+	// Parameters are the values the recipe gives, but for secret ones; the document's defaults are not among them.
 	Parameters map[string]string `json:"parameters,omitempty"`
+	// SecretParameters are the names of the parameters whose values the recipe marks secret, in its order.
+	SecretParameters []string `json:"secretParameters,omitempty"`
 	// Content is the document itself, exactly as read.
 	Content []byte `json:"-"`
+
+	secrets map[string]string // the values of SecretParameters
+}
+
+// give adds the value of a parameter.
+func (c *PlannedComponent) give(p ComponentParameter) {
+	to := &c.Parameters
+	if p.Secret {
+		to = &c.secrets
+		c.SecretParameters = append(c.SecretParameters, p.Name)
+	}
+	if *to == nil {
+		*to = map[string]string{}
+	}
+	(*to)[p.Name] = p.Value
+}
+
+// values are those of all parameters.
+func (c *PlannedComponent) values() map[string]string {
+	if len(c.secrets) == 0 {
+		return c.Parameters
+	}
+	all := maps.Clone(c.secrets)
+	maps.Copy(all, c.Parameters)
+	return all
 }
 
 // PlannedParentImage is the parent image, as exactly as it can be told before the base is made or fetched.
@@ -96,7 +124,9 @@ func (p *Plan) Documents(phases ...string) []component.RunDocument {
 	documents := []component.RunDocument{}
 	for _, c := range p.Components {
 		if slices.ContainsFunc(c.Phases, func(phase string) bool { return slices.Contains(phases, phase) }) {
-			documents = append(documents, component.RunDocument{Name: c.Name, Path: c.Path, Content: c.Content, Parameters: c.Parameters})
+			documents = append(documents, component.RunDocument{
+				Name: c.Name, Path: c.Path, Content: c.Content, Parameters: c.values(), SecretParameters: c.SecretParameters,
+			})
 		}
 	}
 	return documents
@@ -104,7 +134,8 @@ func (p *Plan) Documents(phases ...string) []component.RunDocument {
 
 // Digest identifies what the plan does, as "sha256:" and 64 hexadecimal digits: two plans with the same digest have the
 // same inputs, by content, and do the same with them. What only says where things are or what the result is called
-// (paths, the output folder, the version that comes next) is left out.
+// (paths, the output folder, the version that comes next) is left out, and so are the values of secret parameters: from the
+// digest of a short one it could be found by trying.
 func (p *Plan) Digest() string {
 	c := *p
 	c.Version = Version{}

@@ -60,6 +60,8 @@ type ComponentConfiguration struct {
 type ComponentParameter struct {
 	Name  string
 	Value string
+	// Secret keeps the value out of plans, logs and everything else that is kept of a build. It is Ingot's own key.
+	Secret bool
 
 	field string
 }

@@ -1,12 +1,11 @@
 package recipe
 
 import (
-	"bytes"
 	"fmt"
-	"regexp"
-	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/ingot-image/ingot/builder/component"
 )
 
 // checkText reports the first place where data is no text in UTF-8, which the YAML library reports without a line.
@@ -28,29 +27,11 @@ func checkText(data []byte) (line int, message string) {
 	return 0, ""
 }
 
-var (
-	yamlLine   = regexp.MustCompile(`^line ([0-9]+): `)
-	yamlAnchor = regexp.MustCompile(`^unknown anchor '(.*)' referenced$`)
-	// The library counts lines from 0 in what its parser reports, and from 1 in what its scanner reports.
-	yamlParser = regexp.MustCompile(`^did not find expected (key|node content|'-' indicator|',' or ']'|',' or '}'|<document start>)$`)
-)
-
-// syntaxError takes the line out of the YAML library's message, "yaml: line 3: …". The library gives no column.
+// syntaxError takes the line out of the YAML library's message. The library gives no column.
 func syntaxError(err error, data []byte) (line int, message, hint string) {
-	message = strings.TrimPrefix(err.Error(), "yaml: ")
-	if m := yamlLine.FindStringSubmatch(message); m != nil {
-		line, _ = strconv.Atoi(m[1])
-		message = message[len(m[0]):]
-		if yamlParser.MatchString(message) {
-			line++
-		}
-	}
-	if m := yamlAnchor.FindStringSubmatch(message); m != nil {
-		before, _, _ := bytes.Cut(data, []byte("*"+m[1]))
-		line = bytes.Count(before, []byte("\n")) + 1
-	}
+	line, message = component.YAMLError(err, data)
 	if strings.Contains(message, "cannot start any token") {
 		hint = "indent with spaces, not tabs, and put text that begins with a special character in quotes"
 	}
-	return max(line, 1), "invalid YAML: " + clip(message), hint
+	return line, "invalid YAML: " + clip(message), hint
 }

@@ -86,6 +86,7 @@ func oneOf(flag, value string, allowed ...string) error {
 
 func newBuild() *cobra.Command {
 	var f buildFlags
+	var services serviceFlags
 	var verbose, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "build RECIPE",
@@ -106,6 +107,9 @@ Exit status: 0 done, 1 the build or a test failed, 2 a mistake in the recipe or 
 			if err != nil {
 				return err
 			}
+			if b.Services, err = services.open(cmd.Context()); err != nil {
+				return err
+			}
 			if asJSON {
 				events := json.NewEncoder(cmd.OutOrStdout())
 				b.Events = func(e builder.Event) { events.Encode(e) }
@@ -123,6 +127,7 @@ Exit status: 0 done, 1 the build or a test failed, 2 a mistake in the recipe or 
 		},
 	}
 	f.register(cmd)
+	services.register(cmd)
 	cmd.Flags().BoolVar(&f.keepFailed, "keep-failed", false, "keep the files of an image whose tests fail")
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "show what the guest's commands print")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one event a line, as JSON")

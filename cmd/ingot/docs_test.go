@@ -16,6 +16,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/ingot-image/ingot/builder"
+	"github.com/ingot-image/ingot/builder/aws"
 	"github.com/ingot-image/ingot/builder/component"
 	"github.com/ingot-image/ingot/builder/component/action"
 	"github.com/ingot-image/ingot/builder/component/managed"
@@ -189,6 +190,11 @@ func checkYAML(t *testing.T, all []page) {
 			case strings.Contains(b.text, "\nphases:"):
 				documents++
 				_, err = component.Parse(b.String(), []byte(b.text), action.Modules())
+			case strings.HasPrefix(b.text, "/"):
+				file := filepath.Join(t.TempDir(), "parameters.yaml")
+				if err = os.WriteFile(file, []byte(b.text), 0o600); err == nil {
+					_, err = aws.ReadParameters(file)
+				}
 			default:
 				recipes++
 				_, err = recipe.Parse(b.String(), []byte(b.text))
