@@ -50,17 +50,38 @@ func (r *reader) count(depth, line, column int) bool {
 	return !r.stopped
 }
 
-var yamlErrorLine = regexp.MustCompile(`^(?:yaml: )?(?:line (\d+): )?(.*)`)
+var (
+	yamlLine   = regexp.MustCompile(`^line ([0-9]+): `)
+	yamlAnchor = regexp.MustCompile(`^unknown anchor '(.*)' referenced$`)
+	// The library counts lines from 0 in what its parser reports, and from 1 in what its scanner reports.
+	yamlParser = regexp.MustCompile(`^did not find expected (key|node content|'-' indicator|',' or ']'|',' or '}'|<document start>)$`)
+)
 
-func (r *reader) yamlError(err error) {
-	match := yamlErrorLine.FindStringSubmatch(err.Error())
-	line, _ := strconv.Atoi(match[1])
-	line = max(line, 1) // the library leaves the first line out
+// YAMLError takes the line, counted from 1, out of what go.yaml.in/yaml says of data that is not well-formed: "yaml: line 3: …", where
+// the line is sometimes missing, and sometimes counted from 0. The library tells of no column.
+func YAMLError(err error, data []byte) (line int, message string) {
+	message = strings.TrimPrefix(err.Error(), "yaml: ")
+	if m := yamlLine.FindStringSubmatch(message); m != nil {
+		line, _ = strconv.Atoi(m[1])
+		message = message[len(m[0]):]
+		if yamlParser.MatchString(message) {
+			line++
+		}
+	}
+	if m := yamlAnchor.FindStringSubmatch(message); m != nil {
+		before, _, _ := bytes.Cut(data, []byte("*"+m[1]))
+		line = bytes.Count(before, []byte("\n")) + 1
+	}
+	return max(line, 1), message // the library leaves the first line out
+}
+
+func (r *reader) yamlError(err error, data []byte) {
+	line, message := YAMLError(err, data)
 	hint := "this is not well-formed YAML"
-	if strings.Contains(match[2], "found character that cannot start any token") {
+	if strings.Contains(message, "found character that cannot start any token") {
 		hint = "YAML is indented with spaces, not tabs; a value that starts with a special character must be quoted"
 	}
-	r.report(line, 0, match[2], hint)
+	r.report(line, 0, message, hint)
 }
 
 // readYAML returns nil when there is nothing to go on with.
@@ -71,14 +92,14 @@ func (r *reader) readYAML(data []byte) *Node {
 		r.report(1, 1, "the document is empty", "")
 		return nil
 	} else if err != nil {
-		r.yamlError(err)
+		r.yamlError(err, data)
 		return nil
 	}
 	var second yaml.Node
 	if err := decoder.Decode(&second); err == nil {
 		r.report(second.Line, second.Column, "the file holds more than one document", "put every component into a file of its own")
 	} else if !errors.Is(err, io.EOF) {
-		r.yamlError(err)
+		r.yamlError(err, data)
 	}
 	if len(document.Content) != 1 {
 		return nil
