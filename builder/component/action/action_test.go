@@ -65,6 +65,16 @@ func (m *machine) runDocument(document string) string {
 	return ""
 }
 
+// runContext runs a step until ctx ends.
+func (m *machine) runContext(ctx context.Context, name, inputs string) error {
+	document := fmt.Sprintf("schemaVersion: 1.0\nphases: [{name: build, steps: [{name: A, action: %s, inputs: %s}]}]\n", name, inputs)
+	_, err := m.Run(ctx, component.Request{
+		Documents:        []component.RunDocument{{Name: "d", Content: []byte(document)}},
+		WorkingDirectory: "/work",
+	})
+	return err
+}
+
 // tryDocument is runDocument for documents that may be wrong.
 func (m *machine) tryDocument(document string) string {
 	m.t.Helper()
