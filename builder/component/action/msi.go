@@ -53,9 +53,9 @@ func (in *MSI) CheckInputs(report func(input, message, hint string)) {
 	if strings.Contains(in.LogFile, `"`) {
 		report("logFile", "has a quotation mark in it", "")
 	}
-	if scheme, _, ok := strings.Cut(in.Path, "://"); ok && !slices.Contains([]string{"s3", "http", "https"}, strings.ToLower(scheme)) {
+	if scheme, _, ok := strings.Cut(in.Path, "://"); ok && !slices.Contains([]string{"s3", "http", "https"}, scheme) {
 		report("path", fmt.Sprintf("has the scheme %q", scheme), "it must be a path, or begin with s3://, http:// or https://")
-	} else if _, err := s3Place(in.Path); strings.EqualFold(scheme, "s3") && ok && err != nil {
+	} else if _, err := in.object(); scheme == "s3" && err != nil {
 		report("path", err.Error(), "")
 	}
 	for _, name := range slices.Sorted(maps.Keys(in.Properties)) {
@@ -169,13 +169,13 @@ func (in MSI) reboot(x *component.Execution, code int) *component.RebootRequest 
 func (in MSI) fetch(ctx context.Context, x *component.Execution, to string) (string, error) {
 	scheme, _, remote := strings.Cut(in.Path, "://")
 	switch {
-	case remote && strings.EqualFold(scheme, "s3"):
-		place, err := s3Place(in.Path)
+	case scheme == "s3":
+		place, err := in.object()
 		if err != nil {
 			return "", fmt.Errorf("path %w", err)
 		}
 		if x.S3 == nil {
-			return "", errors.New("S3 is not available here")
+			return "", errNoS3
 		}
 		return to, replaceFile(to, true, func(w *os.File) error { return x.S3.Get(ctx, place, w) })
 	case remote:
@@ -187,14 +187,13 @@ func (in MSI) fetch(ctx context.Context, x *component.Execution, to string) (str
 	return path, mustBeFile(path)
 }
 
-// s3Place reads s3://BUCKET/KEY.
-func s3Place(address string) (component.S3Place, error) {
-	_, rest, _ := strings.Cut(address, "://")
-	bucket, key, _ := strings.Cut(rest, "/")
-	if bucket == "" || key == "" || strings.HasSuffix(key, "/") {
-		return component.S3Place{}, errors.New("is no address of an object: that is s3://BUCKET/KEY")
+// object is the package's place in S3.
+func (in MSI) object() (component.S3Place, error) {
+	source, err := parseS3Source(in.Path)
+	if err == nil && source.wildcard {
+		err = errors.New("names several objects where one is needed")
 	}
-	return component.S3Place{Bucket: bucket, Key: key}, nil
+	return source.S3Place, err
 }
 
 // verify checks the signature of the package.

@@ -2,16 +2,18 @@ package action
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"regexp"
 	"slices"
 
 	"github.com/ingot-image/ingot/builder/component"
 )
 
-// UpdateOS installs the updates of the distribution's packages, by apt-get, dnf or yum, whichever is there first. Packages are updated, and
-// new ones installed where updates need them, but none is removed; changed configuration files are kept as they are.
+// UpdateOS installs the updates of the operating system.
+//
+// On Linux these are those of the distribution's packages, by apt-get, dnf or yum, whichever is there first. Packages are updated, and new
+// ones installed where updates need them, but none is removed; changed configuration files are kept as they are.
+//
+// On Windows these are those that Windows Update finds, optional ones only if they are included by name. When they need it the machine
+// reboots, then the step runs again, for updates that only others have made possible.
 //
 //	steps:
 //	  - name: Update
@@ -19,21 +21,19 @@ import (
 //	    inputs:
 //	      exclude: [nginx]
 type UpdateOS struct {
-	// Include are the packages to update. Default: all.
+	// Include are the packages to update. On Windows the updates to install: KB4012212 or 4012212, or a title, in which * stands for any
+	// characters. Default: all.
 	Include []string `input:"include"`
-	// Exclude are packages to leave alone, even if they are included.
+	// Exclude are packages or updates to leave alone, even if they are included.
 	Exclude []string `input:"exclude"`
 }
-
-// packageName is what a package may be called. It keeps options (-o) and apt's install and remove marks (name-) out of command lines.
-var packageName = regexp.MustCompile(`^[A-Za-z0-9](?:[A-Za-z0-9.+:~*_-]*[A-Za-z0-9.+*_])?$`)
 
 // CheckInputs implements [component.InputsChecker].
 func (in *UpdateOS) CheckInputs(report func(input, message, hint string)) {
 	for input, names := range map[string][]string{"include": in.Include, "exclude": in.Exclude} {
 		for _, name := range names {
-			if !packageName.MatchString(name) {
-				report(input, fmt.Sprintf("%q is no name of a package", name), "")
+			if err := checkUpdateName(name); err != nil {
+				report(input, err.Error(), "")
 			}
 		}
 	}
@@ -41,40 +41,11 @@ func (in *UpdateOS) CheckInputs(report func(input, message, hint string)) {
 
 // Run implements [component.Action].
 func (in UpdateOS) Run(ctx context.Context, x *component.Execution) (component.Outcome, error) {
-	return component.Outcome{}, in.update(ctx, x)
-}
-
-func (in UpdateOS) update(ctx context.Context, x *component.Execution) error {
 	wanted := slices.DeleteFunc(slices.Clone(in.Include), func(name string) bool { return slices.Contains(in.Exclude, name) })
 	if len(in.Include) > 0 && len(wanted) == 0 {
-		x.Notice("every package to update is excluded as well; nothing to do")
-		return nil
+		x.Notice("everything to update is excluded as well; nothing to do")
+		return component.Outcome{}, nil
 	}
-	managers := []struct {
-		program string
-		update  func(ctx context.Context, x *component.Execution, include, exclude []string) error
-	}{
-		{"apt-get", updateByApt},
-		{"dnf", updateByRPM("dnf")},
-		{"yum", updateByRPM("yum")},
-	}
-	for _, manager := range managers {
-		if _, err := x.LookPath(manager.program); err == nil {
-			if err := manager.update(ctx, x, wanted, in.Exclude); err != nil {
-				return fmt.Errorf("update the system by %s: %w", manager.program, err)
-			}
-			return nil
-		}
-	}
-	return errors.New("update the system: none of apt-get, dnf and yum is on this machine")
-}
-
-func updateByRPM(program string) func(ctx context.Context, x *component.Execution, include, exclude []string) error {
-	return func(ctx context.Context, x *component.Execution, include, exclude []string) error {
-		args := []string{"-y", "update"}
-		for _, name := range exclude {
-			args = append(args, "--exclude="+name)
-		}
-		return x.Run(ctx, program, append(args, include...)...)
-	}
+	reboot, err := in.update(ctx, x, wanted, in.Exclude)
+	return component.Outcome{Reboot: reboot}, err
 }
