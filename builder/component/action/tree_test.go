@@ -6,14 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/ingot-image/ingot/builder/component"
 )
@@ -194,77 +191,6 @@ func asUser(t *testing.T, f func(m *machine)) {
 	output, err := command.CombinedOutput()
 	if err != nil || !strings.Contains(string(output), "--- PASS: "+t.Name()) {
 		t.Errorf("as an ordinary user: %v\n%s", err, output)
-	}
-}
-
-// swap keeps exchanging a folder of the machine and a link of that name until stop is called.
-func (m *machine) swap(name, target string) (stop func()) {
-	m.t.Helper()
-	path := filepath.Join(m.root, name)
-	folder, link := filepath.Join(m.root, "swapped-folder"), filepath.Join(m.root, "swapped-link")
-	if err := os.Symlink(target, link); err != nil {
-		m.t.Fatal(err)
-	}
-	done := make(chan struct{})
-	var wait sync.WaitGroup
-	wait.Go(func() {
-		for {
-			os.Rename(path, folder)
-			os.Rename(link, path)
-			os.Rename(path, link)
-			os.Rename(folder, path)
-			select {
-			case <-done:
-				return
-			default:
-			}
-		}
-	})
-	return func() { close(done); wait.Wait() }
-}
-
-// Whoever owns the inner folders may put links in their places while the action is at work; nothing outside is ever touched.
-func TestSwappedFolders(t *testing.T) {
-	for _, test := range []struct{ action, inputs string }{
-		{"DeleteFolder", `[{path: /d, force: true}]`},
-		{"SetFolderOwner", `[{path: /d, owner: 1234, group: 2345}]`},
-		{"SetFolderPermissions", `[{path: /d, permissions: 0777}]`},
-		{"CopyFolder", `[{source: /s, destination: /d}]`},
-		{"CopyFolder", `[{source: /d, destination: /copy}]`},
-	} {
-		t.Run(test.action+test.inputs, func(t *testing.T) {
-			if test.action == "SetFolderOwner" {
-				needRoot(t)
-			}
-			m := newMachine(t)
-			m.mkdir("outside/deep", 0o751)
-			m.write("outside/f", "secret", 0o640)
-			m.write("outside/deep/f", "secret", 0o640)
-			m.write("s/a/f", "attack", 0o600)
-			m.write("s/a/deep/f", "attack", 0o600)
-			m.mkdir("d/a/deep", 0o751)
-			stop := m.swap("d/a", filepath.Join(m.root, "outside"))
-			outside := m.tree("outside")
-			for end := time.Now().Add(700 * time.Millisecond); time.Now().Before(end); {
-				m.run(test.action, test.inputs)
-				os.MkdirAll(filepath.Join(m.root, "d/a/deep"), 0o751)
-				os.WriteFile(filepath.Join(m.root, "d/a/deep/own"), nil, 0o640)
-				os.Remove(filepath.Join(m.root, "outside/deep/own")) // what the line above does through the link
-				if got := m.tree("copy"); strings.Contains(got, "secret") {
-					t.Fatalf("the content of a folder outside was copied: %s", got)
-				}
-			}
-			stop()
-			os.Remove(filepath.Join(m.root, "outside/deep/own"))
-			if got := m.tree("outside"); got != outside {
-				t.Errorf("outside is %s, was %s", got, outside)
-			}
-			for name, mode := range map[string]fs.FileMode{"outside": 0o755, "outside/deep": 0o751, "outside/f": 0o640, "outside/deep/f": 0o640} {
-				if uid, gid := m.owner(name); m.mode(name).Perm() != mode || int(uid) != os.Getuid() || int(gid) != os.Getgid() {
-					t.Errorf("%s belongs to %d:%d, mode %s", name, uid, gid, m.mode(name))
-				}
-			}
-		})
 	}
 }
 
