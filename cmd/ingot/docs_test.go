@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
 
@@ -51,6 +53,11 @@ func pages(t *testing.T) []page {
 	if err != nil || len(files) < 10 {
 		t.Fatalf("found %d documents, %v", len(files), err)
 	}
+	actions, err := filepath.Glob(filepath.Join(repository, "docs", "actions", "*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files = append(files, actions...)
 	var all []page
 	for _, file := range append(files, filepath.Join(repository, "README.md")) {
 		data, err := os.ReadFile(file)
@@ -108,7 +115,7 @@ func TestDocuments(t *testing.T) {
 	t.Run("flags", func(t *testing.T) { checkFlags(t, all) })
 	t.Run("links", func(t *testing.T) { checkLinks(t, all) })
 	t.Run("recipe keys", func(t *testing.T) { checkRecipeKeys(t, text["docs/recipes.md"]) })
-	t.Run("actions", func(t *testing.T) { checkActions(t, text["docs/components.md"]) })
+	t.Run("actions", func(t *testing.T) { checkActions(t, all) })
 	t.Run("managed", func(t *testing.T) { checkManaged(t, text["docs/managed-components.md"]) })
 	t.Run("requirements", func(t *testing.T) {
 		b := builder.Builder{Home: t.TempDir(), Agent: embedded.Agent}
@@ -120,7 +127,7 @@ func TestDocuments(t *testing.T) {
 	})
 	t.Run("fields", func(t *testing.T) {
 		failure := jsonFields(reflect.TypeFor[builder.Failure](), "")
-		event := jsonFields(reflect.TypeFor[builder.Event](), "", "failure", "manifest", "component.failure")
+		event := jsonFields(reflect.TypeFor[builder.Event](), "", "failure", "manifest", "component.failure", "component.detail")
 		sameNames(t, "docs/build.md, Events", firstColumn(section(text["docs/build.md"], "## Events"), "Field"), event)
 		sameNames(t, "docs/build.md, failure", firstColumn(section(text["docs/build.md"], "## When a build fails"), "Field"), failure)
 		manifest := jsonFields(reflect.TypeFor[builder.Manifest](), "", "tests[].failure")
@@ -183,6 +190,9 @@ func checkYAML(t *testing.T, all []page) {
 			}
 			var err error
 			switch {
+			case strings.HasPrefix(b.text, "steps:\n"):
+				documents++
+				_, err = component.Parse(b.String(), []byte("schemaVersion: 1.0\nphases:\n- name: build\n  "+strings.ReplaceAll(b.text, "\n", "\n  ")), action.Modules())
 			case root.Content[0].Kind == yaml.SequenceNode:
 				documents++
 				steps := "        " + strings.ReplaceAll(strings.TrimSpace(b.text), "\n", "\n        ")
@@ -257,17 +267,21 @@ func checkFlags(t *testing.T, all []page) {
 	for _, p := range all {
 		everything.WriteString(p.text)
 	}
-	for _, cmd := range newRoot().Commands() {
-		if !strings.Contains(everything.String(), "ingot "+cmd.Name()) && cmd.Name() != "version" {
-			t.Errorf("no document tells of ingot %s", cmd.Name())
-		}
-		visit := func(f *pflag.Flag) {
-			if !regexp.MustCompile("--" + f.Name + `\b`).MatchString(everything.String()) {
-				t.Errorf("no document tells of ingot %s --%s", cmd.Name(), f.Name)
+	var visit func(parent *cobra.Command)
+	visit = func(parent *cobra.Command) {
+		for _, cmd := range parent.Commands() {
+			if !strings.Contains(everything.String(), cmd.CommandPath()) && cmd.Name() != "version" {
+				t.Errorf("no document tells of %s", cmd.CommandPath())
 			}
+			cmd.Flags().VisitAll(func(f *pflag.Flag) {
+				if !regexp.MustCompile("--" + f.Name + `\b`).MatchString(everything.String()) {
+					t.Errorf("no document tells of %s --%s", cmd.CommandPath(), f.Name)
+				}
+			})
+			visit(cmd)
 		}
-		cmd.Flags().VisitAll(visit)
 	}
+	visit(newRoot())
 }
 
 var link = regexp.MustCompile(`\]\(([^)\s]+)\)`)
@@ -370,6 +384,9 @@ func sameNames(t *testing.T, where string, documented, real []string) {
 
 // jsonFields lists the fields of a struct by the names and paths they have in JSON. What is at a path in whole is not looked into.
 func jsonFields(t reflect.Type, prefix string, whole ...string) (names []string) {
+	if strings.Count(prefix, ".") > 10 {
+		panic(prefix + " holds itself: name it among those that are told in whole")
+	}
 	for i := range t.NumField() {
 		f := t.Field(i)
 		tag, ok := f.Tag.Lookup("json")
@@ -460,66 +477,50 @@ func nested(path string) string {
 	return b.String()
 }
 
-// checkActions wants a row for every action, with every input, its default and its outputs.
-func checkActions(t *testing.T, text string) {
-	inputs := map[string]reflect.Type{
-		"AppendFile": reflect.TypeFor[action.AppendFile](), "Assert": reflect.TypeFor[action.Assert](),
-		"CopyFile": reflect.TypeFor[action.CopyFile](), "CreateFile": reflect.TypeFor[action.CreateFile](),
-		"CreateFolder": reflect.TypeFor[action.CreateFolder](), "DeleteFile": reflect.TypeFor[action.DeleteFile](),
-		"ExecuteBash": reflect.TypeFor[action.ExecuteBash](), "ExecuteBinary": reflect.TypeFor[action.ExecuteBinary](),
-		"Reboot": reflect.TypeFor[action.Reboot](), "SetFileOwner": reflect.TypeFor[action.SetFileOwner](),
-		"SetFilePermissions": reflect.TypeFor[action.SetFilePermissions](), "UpdateOS": reflect.TypeFor[action.UpdateOS](),
-		"WebDownload": reflect.TypeFor[action.WebDownload](),
+// checkActions wants a page for every action, with every input, its default and its outputs, and the language's own page to lead there.
+func checkActions(t *testing.T, all []page) {
+	text := make(map[string]string)
+	for _, p := range all {
+		text[p.name] = p.text
 	}
 	modules := action.Modules()
-	var names []string
-	for name := range modules {
-		names = append(names, name)
-		if _, ok := inputs[name]; !ok {
-			t.Errorf("this test does not know the inputs of %s", name)
-		}
+	if len(modules) != 30 {
+		t.Errorf("there are %d actions, the service has 30", len(modules))
 	}
-	sameNames(t, "docs/components.md", firstColumn(text, "Action"), names)
-	for _, row := range rows(text, "Action") {
-		name := quoted.FindStringSubmatch(row[0])[1]
-		if len(row) != 4 || inputs[name] == nil {
-			t.Errorf("docs/components.md: the row of %s: %v", name, row)
-			continue
-		}
-		var want []string
-		for _, f := range reflect.VisibleFields(inputs[name]) {
-			tag, ok := f.Tag.Lookup("input")
-			if !ok {
-				continue
-			}
-			input, option, _ := strings.Cut(tag, ",")
-			cell := "`" + input + "`"
-			if option == "required" {
+	index := text["docs/actions/README.md"]
+	sameNames(t, "docs/actions/README.md", actionNames(index), slices.Collect(maps.Keys(modules)))
+	for name, m := range modules {
+		where := "docs/actions/" + name + ".md"
+		inputs := rows(text[where], "Input")
+		for _, f := range m.InputFields() {
+			cell := "`" + f.Name + "`"
+			if f.Required {
 				cell = "**" + cell + "**"
 			}
-			if preset := f.Tag.Get("default"); preset != "" {
-				cell += " = " + preset
+			found := slices.ContainsFunc(inputs, func(row []string) bool {
+				return len(row) == 4 && row[0] == cell && row[1] == f.Type && row[2] == f.Default && row[3] != ""
+			})
+			if !found {
+				t.Errorf("%s does not tell of %s, a %s, default %q", where, cell, f.Type, f.Default)
 			}
-			want = append(want, cell)
 		}
-		if got := row[1]; len(want) > 0 && !sameCells(got, want) {
-			t.Errorf("docs/components.md: the inputs of %s are %s, not %s", name, strings.Join(want, ", "), got)
+		for _, output := range m.Outputs {
+			if !strings.Contains(text[where], "`"+output+"`") {
+				t.Errorf("%s does not tell of the output %s", where, output)
+			}
 		}
-		var outputs []string
-		for _, m := range quoted.FindAllStringSubmatch(row[2], -1) {
-			outputs = append(outputs, m[1])
-		}
-		if !slices.Equal(outputs, modules[name].Outputs) {
-			t.Errorf("docs/components.md: the outputs of %s are %v, not %v", name, modules[name].Outputs, outputs)
-		}
+	}
+	if !strings.Contains(text["docs/components.md"], "](actions/README.md)") {
+		t.Error("docs/components.md does not lead to the actions")
 	}
 }
 
-func sameCells(text string, want []string) bool {
-	got := strings.Split(text, ", ")
-	slices.Sort(got)
-	slices.Sort(want)
-	return slices.Equal(got, want)
+// actionNames are those of the index's first column.
+func actionNames(index string) (names []string) {
+	for _, row := range rows(index, "Action") {
+		names = append(names, quoted.FindStringSubmatch(row[0])[1])
+	}
+	return names
 }
 
 // checkManaged wants a row for every managed component, with its platform, phases and parameters, and whether it is tested.
