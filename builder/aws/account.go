@@ -13,6 +13,7 @@ import (
 	sdkhttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/logging"
 
 	"github.com/ingot-image/ingot/builder/component"
 )
@@ -34,7 +35,7 @@ func (a *account) config(ctx context.Context) (sdk.Config, error) {
 	if a.loaded != nil {
 		return *a.loaded, nil
 	}
-	c, err := config.LoadDefaultConfig(ctx)
+	c, err := config.LoadDefaultConfig(ctx, config.WithLogger(logging.Nop{}))
 	if err != nil {
 		return c, fmt.Errorf("read the settings of the AWS SDK: %w", err)
 	}

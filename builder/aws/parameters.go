@@ -53,5 +53,5 @@ func ReadParameters(file string) (*Parameters, error) {
 	if err != nil {
 		return nil, component.Problems{{File: file, Message: "cannot be read: " + reason(err), Hint: "--ssm-parameters names the file"}}
 	}
-	return parseParameters(file, data)
+	return ParseParameters(file, data)
 }

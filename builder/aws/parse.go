@@ -27,7 +27,8 @@ type parser struct {
 	lines    map[string]int // of names
 }
 
-func parseParameters(file string, data []byte) (*Parameters, error) {
+// ParseParameters reads the text of a file of parameters, see [ReadParameters].
+func ParseParameters(file string, data []byte) (*Parameters, error) {
 	p := &parser{Parameters: Parameters{file, map[string]component.StoredParameter{}}, lines: map[string]int{}}
 	if root := p.tree(data); root != nil {
 		p.file(root)
