@@ -60,7 +60,7 @@ Exit status: 0 valid, 1 not valid, 2 a mistake in the flags.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVarP(&documents, "documents", "d", "", "documents to check, separated by commas")
-	cloud.registerDocuments(cmd)
+	cloud.register(cmd)
 	flags.BoolVarP(&trace, "trace", "t", false, "tell what each document holds, too")
 	flags.StringVar(&platform, "platform", "", "linux, windows or macOS: what the documents are for (default: this machine's)")
 	flags.BoolVar(&asJSON, "json", false, "put the mistakes into the JSON instead of on the standard error")
