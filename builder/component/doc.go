@@ -47,7 +47,24 @@
 //     is left as it is, so that scripts may hold templates of other languages: {{.Names}}, {{ range .X }}, {{ item.key }}, {{ x }}; so are
 //     the words {{end}}, {{else}}, {{break}} and {{continue}} of Go templates unless a parameter has that name. For other literal text
 //     define a constant whose value is "{{". Replaced text is never scanned again.
-//   - `{{ loop.index }}` outside of a step with a loop is left as it is.
+//   - The if of a step is a map, or a list of one map. It is evaluated once a step: not before another attempt, and not again after a
+//     reboot. A step that is skipped counts as a success and has no outputs; a reference to them fails the step that has it. With Abort
+//     the step fails without an attempt, and its onFailure counts. References are allowed in conditions.
+//   - `{{ loop.index }}`, `{{ loop.value }}` and those with a loop's name are left as they are outside of the inputs of the step that has
+//     the loop. Loops with no end are wrong, and so are those of more than [MaxIterations]. An empty list has no iterations, and the step
+//     succeeds. The items of a list keep the space around them. The delimiters \n and \t may also be written in single quotes.
+//   - The timeout of a step with a loop is that of all iterations of an attempt; after a reboot it starts anew. A retry starts with the
+//     first iteration. References to the inputs of such a step get those of the last iteration, references to its outputs those of all
+//     successful ones, joined by line feeds, up to [MaxCaptured].
+//   - A step in a loop that wants a reboot by its exit code does the same iteration again; the Reboot action goes on with the next one.
+//   - `{{ aws:ssm:NAME }}` is asked for when a step needs it, once a run; a StringList is its text with commas. In
+//     `{{ aws:ssm:resolve(x) }}` x is the name of a parameter or constant of the document whose value is the name to ask for, or
+//     aws:ssm:OTHER, whose value is that name, or else the name itself.
+//   - What came from a SecureString or from Secrets Manager, and parameters named in RunDocument.SecretParameters, are replaced by *** in
+//     all events, failures, details and chained values: as a whole, line by line, and as they look quoted or in JSON. What commands make
+//     of a secret (its digest, its base64) is not known for one. A [State] holds secrets.
+//   - ExecuteDocument has no timeout and one attempt. A document that is running cannot be run again inside of itself, except by a step
+//     with a loop that runs its own document; [MaxNested] bounds that, too. Whether two documents are the same is told by their content.
 //   - Inputs of steps which are lists may be referred to without an index when they have one item. A list of strings becomes its items,
 //     joined by line feeds.
 //   - Outputs of a failed step whose failure did not end the run are those of its last attempt.
