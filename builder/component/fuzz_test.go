@@ -4,7 +4,7 @@ import (
 	"testing"
 )
 
-func FuzzParse(f *testing.F) {
+func FuzzLanguage(f *testing.F) {
 	const start = "schemaVersion: 1.0\nphases:\n  - name: build\n    steps:\n      - "
 	f.Add("f.yml", []byte(start+"{name: A, action: Idle, if: {and: [{not: {stringEquals: a, value: '{{ loop.index }}'}}], then: Abort}, loop: {for: {start: 1, end: -3, updateBy: -1}}}\n"))
 	f.Add("f.yml", []byte(start+"{name: A, action: Idle, loop: {name: N, forEach: {list: '{{ aws:ssm:resolve({{ Par }}) }}', delimiter: '\\t'}}}\n"))
