@@ -21,7 +21,7 @@ import (
 //     and the source is deleted when all is there. Named pipes, sockets and devices cannot be copied, so they are an error then, and
 //     nothing is deleted.
 //   - Symbolic links are moved as they are, and never followed. The source itself must not be a link: that is for MoveFile.
-//   - Neither folder may be inside the other.
+//   - Neither folder may be inside the other. Folders that DeleteFolder refuses are refused here, too.
 //
 // For example:
 //
