@@ -247,6 +247,7 @@ func checkCommands(t *testing.T, all []page) {
 				found++
 				shown, _, _ := strings.Cut(m[1], "#")
 				shown, _, _ = strings.Cut(shown, "|")
+				shown, _, _ = strings.Cut(shown, " > ")
 				root := newRoot()
 				root.InitDefaultHelpCmd()
 				root.InitDefaultCompletionCmd()
