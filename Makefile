@@ -1,6 +1,7 @@
 # make build   bin/ingot, with the guest agents embedded
 # make demo    install what is needed, build, cast testdata/recipes/web-server.yaml into ./out
 # make test    install what is needed, run all tests, those that boot VMs included
+# make bench   measure the way between guest and host: MB/s of output, ms a step
 # make check   formatting and vet
 #
 # Every target may be run again: what is there is not installed or built anew.
@@ -9,7 +10,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -ec
 .DEFAULT_GOAL := build
 AGENTS := linux-amd64 linux-arm64 windows-amd64
-.PHONY: build agents $(AGENTS:%=agent-%) setup setup-test demo test check clean
+.PHONY: bench build agents $(AGENTS:%=agent-%) setup setup-test demo test check clean
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
@@ -63,6 +64,9 @@ test: setup-test build check
 		| grep --line-buffered -E '^(ok|FAIL|panic:)|^ *--- (FAIL|SKIP)' || status=$$?; \
 	if [ $$status != 0 ]; then echo "failed; the whole output is in bin/test.log, its failures:"; \
 		grep -E -B 30 '^ *--- FAIL|^panic:' bin/test.log | tail -n 200; exit 1; fi
+
+bench: setup build
+	go test -run '^$$' -bench Guest -benchtime 1x -timeout 30m -v ./builder
 
 clean:
 	rm -rf bin out $(EMBEDDED)/ingot-agent-*

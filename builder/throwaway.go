@@ -133,7 +133,10 @@ func (t *throwaway) run(ctx context.Context, run VMRun) (_ *VMResult, err error)
 		return nil, err
 	}
 	t.stage = StageBoot
-	if err := t.boot(ctx, planned.Name, parent, run); err != nil {
+	if err := t.configure(ctx, planned.Name, parent, run); err != nil {
+		return nil, err
+	}
+	if err := t.boot(ctx); err != nil {
 		return nil, err
 	}
 	defer t.Close()
@@ -175,8 +178,8 @@ func (t *throwaway) open(ctx context.Context) (err error) {
 	return err
 }
 
-// boot starts the parent image on an overlay and waits until its start-up is over.
-func (t *throwaway) boot(ctx context.Context, name string, parent *parentImage, run VMRun) (err error) {
+// configure makes the machine that starts the parent image on an overlay.
+func (t *throwaway) configure(ctx context.Context, name string, parent *parentImage, run VMRun) error {
 	accelerator, err := qemu.ChooseAccelerator(run.Accelerator)
 	if err != nil {
 		return err
@@ -204,18 +207,20 @@ func (t *throwaway) boot(ctx context.Context, name string, parent *parentImage, 
 		ConsoleLog:  run.Console,
 		RuntimeDir:  t.work.sockets,
 	}
-	if err := t.bootFrom(parent, "ingot-vm", program); err != nil {
-		return err
-	}
 	t.saved = savedVM{Base: name, BaseDisk: parent.Disk, Created: time.Now().UTC().Truncate(time.Second)}
-	t.doing("booting %s", name)
+	return t.bootFrom(parent, "ingot-vm", program)
+}
+
+// boot starts the guest and waits until its start-up is over.
+func (t *throwaway) boot(ctx context.Context) error {
+	t.doing("booting %s", t.saved.Base)
 	if err := t.start(ctx); err != nil {
 		return errors.Join(err, t.Close())
 	}
 	if _, err := t.ready(ctx); err != nil {
 		return errors.Join(err, t.Close())
 	}
-	t.doing("booted %s", name)
+	t.doing("booted %s", t.saved.Base)
 	return nil
 }
 

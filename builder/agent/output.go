@@ -139,7 +139,7 @@ func (e *eventWriter) close(last response) error {
 // run is the guest's side of Client.Run.
 func (s *Server) run(ctx context.Context, req component.Request, services *runServices, stream *yamux.Stream) error {
 	events := newEventWriter(stream)
-	runner := &component.Runner{Modules: s.Modules, Events: events.event}
+	runner := &component.Runner{Modules: s.Modules, Events: events.event, OutputLimit: -1}
 	if services != nil {
 		runner.System = s.services.open(services.ID).system(*services)
 		defer s.services.close(services.ID)

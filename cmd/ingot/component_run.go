@@ -120,14 +120,15 @@ func (f *runFlags) run(cmd *cobra.Command) error {
 	var result *component.Result
 	if wrong == nil {
 		request := f.request(documents, saved)
+		keep := component.Kept(0, folder.Event)
 		events := func(e component.Event) {
-			folder.Event(e)
+			keep(e)
 			p.event(e)
 		}
 		if f.vm.base != "" {
 			result, wrong = f.vm.run(ctx, request, services, folder.Path(), p, events)
 		} else {
-			runner := &component.Runner{Modules: modules, System: services, Events: events}
+			runner := &component.Runner{Modules: modules, System: services, Events: events, OutputLimit: -1}
 			result, wrong = runner.Run(ctx, request)
 		}
 	}
