@@ -6,7 +6,8 @@ import (
 	"github.com/ingot-image/ingot/builder/component"
 )
 
-// ExecuteBinary runs a program in the working directory, without a shell. Exit statuses and output are those of [ExecuteBash].
+// ExecuteBinary runs a program in the working directory, without a shell. Exit statuses and the output stdout are those of
+// [ExecuteBash].
 //
 //	steps:
 //	  - name: Install

@@ -7,8 +7,8 @@ import (
 	"github.com/ingot-image/ingot/builder/component"
 )
 
-// UninstallMSI removes what a package of Windows Installer installed, with msiexec and without questions. Inputs, signature and outputs are
-// those of [InstallMSI]; the exit status 1605 of msiexec, which says that the product is not installed, means success as well.
+// UninstallMSI removes what a package of Windows Installer installed, with msiexec and without questions. Inputs, signature and the outputs
+// logFile, msiExitCode and stdout are those of [InstallMSI]; the exit status 1605 of msiexec, which says that the product is not installed, means success as well.
 //
 //	steps:
 //	  - name: RemoveAgent

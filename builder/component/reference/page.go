@@ -95,14 +95,15 @@ func cell(text string) string { return strings.ReplaceAll(text, "|", "\\|") }
 
 // markdown turns a comment of Go into Markdown, its code blocks into YAML.
 func markdown(text string) string {
-	parsed := new(comment.Parser).Parse(text)
+	parsed := (&comment.Parser{LookupSym: func(_, name string) bool { return true }}).Parse(text)
+	printer := &comment.Printer{DocLinkURL: func(link *comment.DocLink) string { return link.Name + ".md" }}
 	var b strings.Builder
 	for _, block := range parsed.Content {
 		if code, ok := block.(*comment.Code); ok {
 			fmt.Fprintf(&b, "```yaml\n%s```\n\n", code.Text)
 			continue
 		}
-		b.Write(new(comment.Printer).Markdown(&comment.Doc{Content: []comment.Block{block}, Links: parsed.Links}))
+		b.Write(printer.Markdown(&comment.Doc{Content: []comment.Block{block}, Links: parsed.Links}))
 		b.WriteString("\n")
 	}
 	return b.String()
