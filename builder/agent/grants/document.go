@@ -79,7 +79,7 @@ func (s *set) iterations(loop *component.Loop, v values) []values {
 	switch {
 	case loop.For != nil:
 		f := *loop.For
-		for i := f.Start; f.UpdateBy != 0 && (f.UpdateBy > 0) == (i <= f.End || f.UpdateBy < 0 && i >= f.End) && len(over) <= maxIterations; i += f.UpdateBy {
+		for i := f.Start; len(over) <= maxIterations && (f.UpdateBy > 0 && i <= f.End || f.UpdateBy < 0 && i >= f.End); i += f.UpdateBy {
 			over = append(over, literal(strconv.FormatInt(i, 10)))
 		}
 	case loop.List != nil:
