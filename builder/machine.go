@@ -131,7 +131,7 @@ func (m *machine) run(ctx context.Context, req component.Request, events func(co
 	if len(req.Documents) == 0 {
 		return &component.Result{Status: component.StatusSuccess}, nil
 	}
-	granted := grants.Limit(m.services, req, action.Modules())
+	granted := grants.Limit(m.services, req, action.Modules().For("linux"))
 	for reboots := 0; ; reboots++ {
 		var result *component.Result
 		// How long a step may take is the document's to say. What must not happen is waiting for a guest that is gone.
