@@ -137,7 +137,7 @@ func TestGrants(t *testing.T) {
 		{"an upload", upload("s3://bbb/dir/file"), []string{"put bbb/dir/file", "put bbb/dir/file/below"},
 			[]string{"put bbb/dir/file2", "put bbb/dir/", "get bbb/dir/file", "list bbb/dir/file"}},
 		{"uploads to a folder", upload("s3://bbb/dir/"), []string{"put bbb/dir/x"}, []string{"put bbb/x", "put bbb/dir"}},
-		{"an MSI", "- {name: I, action: InstallMSI, inputs: {path: 'S3://b/app.msi'}}", []string{"get bbb/app.msi"}, []string{"get bbb/x"}},
+		{"an MSI", "- {name: I, action: InstallMSI, inputs: {path: 's3://bbb/app.msi'}}", []string{"get bbb/app.msi"}, []string{"get bbb/x"}},
 		{"a loop over literals", `- name: D
   action: S3Download
   loop: {name: each, forEach: ['s3://bbb/x', 's3://{{ Bucket }}/y']}
