@@ -21,7 +21,7 @@ type ProcessGroup struct {
 // Run implements [CommandRunner]. When the context has ended, the error is its cause.
 func (p ProcessGroup) Run(ctx context.Context, c Command) error {
 	cmd := exec.CommandContext(ctx, c.Path, c.Args...)
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = c.Dir, c.Env, c.Stdout, c.Stderr
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = c.Dir, c.Env, inPieces(c.Stdout), inPieces(c.Stderr)
 	cmd.WaitDelay = p.Grace
 	if cmd.WaitDelay == 0 {
 		cmd.WaitDelay = 5 * time.Second
