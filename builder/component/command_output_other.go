@@ -1,0 +1,7 @@
+//go:build !linux
+
+package component
+
+import "syscall"
+
+func enlarge(syscall.Conn) {}
