@@ -54,7 +54,9 @@ func (in SetFileEncoding) convert(ctx context.Context, path string) error {
 	if in.Encoding.width() == 1 {
 		return in.transcode(ctx, io.Discard, from)
 	}
-	return replaceFile(path, true, func(w *os.File) error { return in.transcode(ctx, w, from) })
+	return replaceFile(path, true, func(w *os.File) error {
+		return errors.Join(in.transcode(ctx, w, from), from.Close()) // on Windows an open file cannot be replaced
+	})
 }
 
 // transcode writes the text of r in the encoding.
