@@ -107,9 +107,9 @@ func TestShellResizeSignal(t *testing.T) {
 
 func TestShellCtrlC(t *testing.T) {
 	s := openSession(t, Shell{Command: []string{"/bin/sh"}, Terminal: terminalOf(24, 80)})
-	io.WriteString(s.keys, "echo be''gun; sleep 1000; echo status $?\n")
+	// It is the program in the foreground that says it has begun.
+	io.WriteString(s.keys, "sh -c 'echo be\"\"gun; exec sleep 1000'; echo status $?\n")
 	s.expect(t, "begun\r\n")
-	time.Sleep(100 * time.Millisecond)
 	io.WriteString(s.keys, "\x03")
 	io.WriteString(s.keys, "echo still; exit 3\n")
 	s.expect(t, "still\r\n")
