@@ -58,8 +58,15 @@ func (vm *VM) saveState(ctx context.Context, w io.Writer) error {
 	if err := vm.monitor.Execute(ctx, "migrate", map[string]any{"uri": "unix:" + path}, nil); err != nil {
 		return err
 	}
-	if err := vm.migrated(ctx); err != nil {
-		return err
+	err = vm.migrated(ctx)
+	if err != nil {
+		listener.Close()
+		select { // what went wrong here is why QEMU could not go on
+		case copyErr := <-copied:
+			return errors.Join(copyErr, err)
+		case <-ctx.Done():
+			return err
+		}
 	}
 	select {
 	case err := <-copied:
