@@ -170,6 +170,7 @@ func TestWine(t *testing.T) {
 	if testing.Short() {
 		t.Skip("makes a Windows installation under wine")
 	}
+	t.Parallel()
 	w := newWine(t)
 	t.Run("files", func(t *testing.T) { testWineFiles(t, w) })
 	t.Run("download", func(t *testing.T) { testWineDownload(t, w) })
