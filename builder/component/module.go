@@ -48,6 +48,9 @@ type Spec struct {
 	Platforms []string
 	// Unlimited means that its steps have no timeout and one attempt, and must not say otherwise.
 	Unlimited bool
+	// Rewrite gives inputs that are in another accepted spelling the standard one, and returns any other as they are. It must not change
+	// the node it gets. May be nil.
+	Rewrite func(inputs *Node) *Node
 }
 
 func (s Spec) platforms() []string {

@@ -69,6 +69,7 @@ func (p *parser) steps(phase *Phase, n *Node, field string) {
 			continue
 		}
 		p.known(item, at, stepFields, nil)
+		item = p.rewritten(item)
 		step := Step{Line: item.Line, Column: item.Column, Inputs: item.Get("inputs")}
 		var named bool
 		if step.Name, named = p.text(item, at, "name", true); named {
@@ -152,6 +153,26 @@ func (p *parser) noReference(text string) string {
 		return "references are for inputs only"
 	}
 	return ""
+}
+
+// rewritten returns a step whose inputs are in the standard spelling of its action.
+func (p *parser) rewritten(step *Node) *Node {
+	action, inputs := step.Get("action"), step.Get("inputs")
+	if action == nil || inputs == nil {
+		return step
+	}
+	rewrite := p.modules[action.Text].Rewrite
+	if rewrite == nil {
+		return step
+	}
+	changed := *step
+	changed.Entries = slices.Clone(step.Entries)
+	for i, e := range changed.Entries {
+		if e.Key == "inputs" {
+			changed.Entries[i].Value = rewrite(inputs)
+		}
+	}
+	return &changed
 }
 
 // action returns the name of a known action whose inputs are right as far as can be told now.

@@ -104,7 +104,7 @@ func TestSchemaAccepts(t *testing.T) {
 	}
 	cases := loaded(t)
 	for _, c := range cases {
-		if c.Problems == nil {
+		if c.Problems == nil && c.Name != "samples-of-loops" { // editors are to offer the one spelling of the actions' reference
 			for i, name := range c.Documents {
 				documents[c.Name+"/"+name] = c.Contents[i]
 			}
