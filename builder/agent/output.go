@@ -52,14 +52,21 @@ func newEventWriter(w io.Writer) *eventWriter {
 	return e
 }
 
-// event takes one event. It is not called twice at once, and waits while the host does not take what came before.
+// event takes one event. It and output are not called twice at once; they wait while the host does not take what came before.
 func (e *eventWriter) event(event component.Event) {
 	if event.Type != component.Output {
 		e.json(response{Event: &event})
 		return
 	}
-	at, text := event.Time, event.Text
-	event.Time, event.Text = time.Time{}, ""
+	text := event.Text
+	event.Text = ""
+	e.output(event, []byte(text))
+}
+
+// output takes an output event and its text.
+func (e *eventWriter) output(event component.Event, text []byte) {
+	at := event.Time
+	event.Time = time.Time{}
 	if event != e.last {
 		e.json(response{Event: &event})
 		e.last = event
@@ -67,10 +74,7 @@ func (e *eventWriter) event(event component.Event) {
 	var head [8]byte
 	binary.BigEndian.PutUint64(head[:], uint64(at.UnixNano()))
 	e.mu.Lock()
-	e.buf = append(e.buf, byte(frameText))
-	e.buf = binary.BigEndian.AppendUint32(e.buf, uint32(len(head)+len(text)))
-	e.buf = append(e.buf, head[:]...)
-	e.buf = append(e.buf, text...)
+	e.buf = appendFrame(e.buf, frameText, head[:], text)
 	e.added()
 }
 
@@ -139,7 +143,7 @@ func (e *eventWriter) close(last response) error {
 // run is the guest's side of Client.Run.
 func (s *Server) run(ctx context.Context, req component.Request, services *runServices, stream *yamux.Stream) error {
 	events := newEventWriter(stream)
-	runner := &component.Runner{Modules: s.Modules, Events: events.event, OutputLimit: -1}
+	runner := &component.Runner{Modules: s.Modules, Events: events.event, Output: events.output, OutputLimit: -1}
 	if services != nil {
 		runner.System = s.services.open(services.ID).system(*services)
 		defer s.services.close(services.ID)

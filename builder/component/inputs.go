@@ -66,7 +66,7 @@ func (d *Decoder) Deferred(node *Node) bool {
 	return false
 }
 
-func (d *Decoder) decode(target any, node *Node, field string) {
+func (d *Decoder) decode(fields []inputField, target any, node *Node, field string) {
 	if custom, ok := target.(InputsDecoder); ok {
 		custom.DecodeInputs(d, node, field)
 		return
@@ -79,7 +79,6 @@ func (d *Decoder) decode(target any, node *Node, field string) {
 		return
 	}
 	before := len(d.problems)
-	fields := inputFields(reflect.TypeOf(target).Elem())
 	d.unknown(fields, node, field)
 	value := reflect.ValueOf(target).Elem()
 	for _, f := range fields {
@@ -227,7 +226,11 @@ type inputField struct {
 	index        []int
 }
 
+// inputFields reads the tags of a struct; a type that is none has its own decoder.
 func inputFields(t reflect.Type) []inputField {
+	if t.Kind() != reflect.Struct {
+		return nil
+	}
 	var fields []inputField
 	for _, f := range reflect.VisibleFields(t) {
 		tag, ok := f.Tag.Lookup("input")

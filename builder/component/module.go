@@ -139,8 +139,9 @@ func ListModule[T Action](spec Spec) Module { return newModule[T](spec, true) }
 
 func newModule[T Action](spec Spec, list bool) Module {
 	m := Module{Spec: spec, list: list, inputs: reflect.TypeFor[T]()}
+	fields := inputFields(m.inputs)
 	m.check = func(node *Node, d *Decoder, field string) {
-		d.decode(new(T), node, field)
+		d.decode(fields, new(T), node, field)
 	}
 	m.run = func(ctx context.Context, x *Execution, inputs *Node) (itemOutcomes, error) {
 		items := []*Node{inputs}
@@ -150,7 +151,7 @@ func newModule[T Action](spec Spec, list bool) Module {
 		decoded := make([]T, len(items))
 		var d Decoder
 		for i, item := range items {
-			d.decode(&decoded[i], item, itemField("inputs", i, list))
+			d.decode(fields, &decoded[i], item, itemField("inputs", i, list))
 		}
 		if err := d.problems.Err(); err != nil {
 			return itemOutcomes{}, &inputsError{d.problems}

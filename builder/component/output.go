@@ -3,7 +3,6 @@ package component
 import (
 	"bytes"
 	"fmt"
-	"strings"
 	"sync"
 	"unicode/utf8"
 )
@@ -24,8 +23,8 @@ const (
 // output takes what one attempt of a step prints: it sends it on as events without secrets, keeps the start of stdout and the end of both
 // streams. What it keeps in memory is bounded, however much is printed.
 type output struct {
-	send  func(stream, text string)
-	limit int64 // of bytes sent; negative means none
+	send  func(stream string, text []byte) // which is good only during the call
+	limit int64                            // of bytes sent; negative means none
 
 	mu             sync.Mutex
 	sent           int64
@@ -44,7 +43,7 @@ type outputStream struct {
 	tail    []byte // likewise without secrets
 }
 
-func newOutput(limit int64, s *secrets, send func(stream, text string)) *output {
+func newOutput(limit int64, s *secrets, send func(stream string, text []byte)) *output {
 	o := &output{send: send, limit: limit}
 	o.stdout = &outputStream{output: o, name: StreamStdout, cleaner: cleaner{secrets: s}}
 	o.stderr = &outputStream{output: o, name: StreamStderr, cleaner: cleaner{secrets: s}}
@@ -65,22 +64,31 @@ func (s *outputStream) Write(data []byte) (int, error) {
 	return len(data), nil
 }
 
-// tell takes text without secrets.
+// tell takes text without secrets. Only what cannot be sent yet is copied, and what it needs to become a line.
 func (s *outputStream) tell(data []byte) {
 	s.keepTail(data)
-	for rest := data; len(rest) > 0 && !s.cut; {
-		n := min(len(rest), MaxOutputText-len(s.pending))
-		piece, full := rest[:n], len(s.pending)+n == MaxOutputText
-		rest = rest[n:]
-		if len(s.pending) > 0 { // only then is there a need to copy
+	for len(data) > 0 && !s.cut {
+		if len(s.pending) > 0 {
+			n := bytes.IndexByte(data, '\n') + 1
+			if n == 0 {
+				n = len(data)
+			}
+			n = min(n, MaxOutputText-len(s.pending))
+			s.pending = append(s.pending, data[:n]...)
+			end := linesEnd(s.pending, len(s.pending) == MaxOutputText)
+			s.forward(s.pending[:end])
+			s.pending = append(s.pending[:0], s.pending[end:]...)
+			data = data[n:]
+			continue
+		}
+		piece := data[:min(len(data), MaxOutputText)]
+		end := linesEnd(piece, len(piece) == MaxOutputText)
+		if end == 0 {
 			s.pending = append(s.pending, piece...)
-			piece = s.pending
+			return
 		}
-		end := linesEnd(piece, full)
-		if end > 0 {
-			s.forward(piece[:end])
-		}
-		s.pending = append(s.pending[:0], piece[end:]...)
+		s.forward(piece[:end])
+		data = data[end:]
 	}
 }
 
@@ -107,21 +115,23 @@ func unfinishedRune(data []byte) int {
 }
 
 func (s *outputStream) forward(data []byte) {
-	if s.cut {
+	if s.cut || len(data) == 0 {
 		return
 	}
 	if s.limit >= 0 && s.sent+int64(len(data)) > s.limit {
 		s.cut = true
-		s.send(StreamNotice, fmt.Sprintf("the step has printed more than %s; the rest is not shown\n", size(s.limit)))
+		s.say(fmt.Sprintf("the step has printed more than %s; the rest is not shown\n", size(s.limit)))
 		return
 	}
 	s.sent += int64(len(data))
-	text := string(data)
-	if !utf8.ValidString(text) { // ToValidUTF8 looks at every character, which is many times slower
-		text = strings.ToValidUTF8(text, "?")
+	if !utf8.Valid(data) { // ToValidUTF8 looks at every character, which is many times slower
+		data = bytes.ToValidUTF8(data, []byte("?"))
 	}
-	s.send(s.name, text)
+	s.send(s.name, data)
 }
+
+// say sends a notice.
+func (o *output) say(text string) { o.send(StreamNotice, []byte(text)) }
 
 func (s *outputStream) keepTail(data []byte) {
 	if len(data) > maxTailBytes {
@@ -149,7 +159,7 @@ func (o *output) capture(data []byte) {
 		data = data[:room]
 		if !o.capturedCut {
 			o.capturedCut = true
-			o.send(StreamNotice, fmt.Sprintf("the output stdout of the step ends after %s\n", size(MaxCaptured)))
+			o.say(fmt.Sprintf("the output stdout of the step ends after %s\n", size(MaxCaptured)))
 		}
 	}
 	o.captured = append(o.captured, data...)
@@ -164,7 +174,7 @@ func (o *output) text() string {
 func (o *output) notice(text string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.send(StreamNotice, text+"\n")
+	o.say(text + "\n")
 }
 
 // next begins the next iteration of a loop: unfinished lines are sent, and what was kept of the iteration before is dropped.

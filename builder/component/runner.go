@@ -22,6 +22,9 @@ type Runner struct {
 	// Events is told what happens. It is never called twice at once, and holds the running step up as long as it does not return.
 	// May be nil.
 	Events func(Event)
+	// Output, if not nil, gets what steps print instead of Events: an output event without its Text, and the text, which is good only until
+	// Output returns. That spares those who pass it on a copy. Notices still go to Events.
+	Output func(e Event, text []byte)
 	// System is the machine to work on. Default: the real one.
 	System System
 	// OutputLimit is how much of the output of an attempt is sent as events, in bytes; then a notice follows, and nothing more. The
@@ -304,6 +307,19 @@ func (x *run) emit(e Event) {
 }
 
 // silent tells whether nobody listens to the run.
+// print tells of output.
+func (x *run) print(e Event, text []byte) {
+	if x.Output == nil || e.Stream == StreamNotice || x.silent() {
+		e.Text = string(text)
+		x.emit(e)
+		return
+	}
+	x.emitting.Lock()
+	defer x.emitting.Unlock()
+	e.Time, e.Component, e.Depth = time.Now(), x.component(), x.depth
+	x.Output(e, text) // the recorder has no use for output
+}
+
 func (x *run) silent() bool { return x.Events == nil && x.recorder == nil }
 
 func since(start time.Time) int64 { return time.Since(start).Milliseconds() }

@@ -171,9 +171,9 @@ func (e *timeoutError) Error() string { return fmt.Sprintf("timed out after %s",
 func (a *attempt) execute(ctx context.Context) ended {
 	e := a.event
 	e.Type = Output
-	a.output = newOutput(a.outputLimit(), a.secrets, func(stream, text string) {
-		e.Stream, e.Text = stream, text
-		a.emit(e)
+	a.output = newOutput(a.outputLimit(), a.secrets, func(stream string, text []byte) {
+		e.Stream = stream
+		a.print(e, text)
 	})
 	defer a.output.close()
 	if a.step.Timeout > 0 {
