@@ -31,7 +31,7 @@ phases:
 		}
 		runner := component.Runner{Modules: action.Modules(), OutputLimit: -1}
 		runner.Events = func(e component.Event) {
-			if e.Type == component.Output {
+			if e.Type == component.Output && e.Stream != component.StreamNotice {
 				if direct {
 					t.Errorf("an output event: %q", e.Text)
 				}
