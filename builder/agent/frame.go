@@ -20,7 +20,7 @@ const (
 	frameText   frameKind = 't' // see eventWriter
 
 	// maxFrame bounds the content of a frame of output or input.
-	maxFrame = 256 << 10
+	maxFrame = 512 << 10
 )
 
 const frameHead = 5

@@ -20,8 +20,8 @@ import (
 // bare: a frame of text belongs to the output event that was last sent as JSON, of which it holds another Time (eight bytes, nanoseconds
 // since 1970) and Text (the rest).
 //
-// Neither end of the port is idle while the other works: the engine writes into a buffer, which a goroutine empties; what comes within
-// a moment goes in one piece.
+// Small events go into a buffer, which a goroutine empties: what comes within a moment goes in one piece. Large texts are not copied there
+// but written at once: in a guest under emulation copies cost more than anything else.
 
 const (
 	// eventDelay is how long an event may wait for others.
@@ -29,12 +29,17 @@ const (
 	// eventBatch is how much of it does not wait, and eventBuffer when the engine must.
 	eventBatch  = 64 << 10
 	eventBuffer = 512 << 10
+	// directText is the size from which on a text is not copied.
+	directText = 16 << 10
 )
 
 // eventWriter sends events as frames.
 type eventWriter struct {
 	w    io.Writer
 	last component.Event // the output event sent last as JSON, without Time and Text
+
+	writing sync.Mutex // held while something is written
+	spare   []byte     // the buffer that is being written, or was
 
 	mu      sync.Mutex
 	changed *sync.Cond // the buffer was taken, or there is an error
@@ -71,11 +76,18 @@ func (e *eventWriter) output(event component.Event, text []byte) {
 		e.json(response{Event: &event})
 		e.last = event
 	}
-	var head [8]byte
-	binary.BigEndian.PutUint64(head[:], uint64(at.UnixNano()))
 	e.mu.Lock()
-	e.buf = appendFrame(e.buf, frameText, head[:], text)
-	e.added()
+	e.buf = append(e.buf, byte(frameText))
+	e.buf = binary.BigEndian.AppendUint32(e.buf, uint32(8+len(text)))
+	e.buf = binary.BigEndian.AppendUint64(e.buf, uint64(at.UnixNano()))
+	if len(text) < directText {
+		e.buf = append(e.buf, text...)
+		e.added()
+		return
+	}
+	// Nobody else adds anything meanwhile: the text follows what was just added, whoever writes that.
+	e.mu.Unlock()
+	e.flush(text)
 }
 
 func (e *eventWriter) json(r response) {
@@ -111,24 +123,37 @@ func signal(c chan struct{}) {
 // empty sends what is in the buffer until close.
 func (e *eventWriter) empty() {
 	defer close(e.done)
-	var sending []byte
 	for range e.wake {
 		select {
 		case <-e.urgent:
 		case <-time.After(eventDelay):
 		}
-		e.mu.Lock()
-		sending, e.buf = e.buf, sending[:0]
-		e.changed.Broadcast()
-		e.mu.Unlock()
-		if _, err := e.w.Write(sending); err != nil {
-			e.mu.Lock()
-			e.err = errors.Join(e.err, err)
-			e.changed.Broadcast()
-			e.mu.Unlock()
-			return
-		}
+		e.flush(nil)
 	}
+}
+
+// flush sends what is in the buffer, and a text after it.
+func (e *eventWriter) flush(text []byte) {
+	e.writing.Lock()
+	defer e.writing.Unlock()
+	e.mu.Lock()
+	batch, err := e.buf, e.err
+	e.buf = e.spare[:0]
+	e.changed.Broadcast()
+	e.mu.Unlock()
+	if err == nil && len(batch) > 0 {
+		_, err = e.w.Write(batch)
+	}
+	if err == nil && len(text) > 0 {
+		_, err = e.w.Write(text)
+	}
+	e.spare = batch
+	e.mu.Lock()
+	if err != nil {
+		e.err = err
+	}
+	e.changed.Broadcast()
+	e.mu.Unlock()
 }
 
 // close sends the last answer and all before it.

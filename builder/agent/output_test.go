@@ -27,7 +27,7 @@ func TestEvents(t *testing.T) {
 		if i%7 == 0 {
 			stream = component.StreamStderr
 		}
-		add(component.Event{Type: component.Output, Component: "c", Step: "s", Stream: stream, Text: fmt.Sprintf("%d ä\n", i) + strings.Repeat("x", i)})
+		add(component.Event{Type: component.Output, Component: "c", Step: "s", Stream: stream, Text: fmt.Sprintf("%d ä\n", i) + strings.Repeat("x", i%50*800)})
 	}
 	add(component.Event{Type: component.Output, Component: "c", Step: "other", Stream: component.StreamStdout, Text: "y"})
 	add(component.Event{Type: component.StepEnded, Component: "c", Step: "s", Failure: &component.Failure{Message: "m"}})

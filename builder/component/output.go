@@ -10,7 +10,7 @@ import (
 // Bounds of what a step prints.
 const (
 	// MaxOutputText is the size of the text of an output event, in bytes.
-	MaxOutputText = 64 << 10
+	MaxOutputText = 256 << 10
 	// MaxCaptured is how much of its stdout a step may hand on to later steps, in bytes.
 	MaxCaptured = 1 << 20
 	// DefaultOutputLimit is how much of the output of an attempt is sent as events, in bytes.

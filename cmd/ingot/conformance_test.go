@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -105,7 +106,33 @@ func newConformance(t *testing.T) *conformanceRun {
 	if len(r.ending) != 1 || len(r.driven) < 3 || len(r.direct) < 50 {
 		t.Fatalf("%d cases end the run, %d must be driven, %d are left", len(r.ending), len(r.driven), len(r.direct))
 	}
+	r.everyAction()
 	return r
+}
+
+// everyAction expects that each action of Linux is used by a case that runs, but for one that needs a package mirror and has a
+// test of its own.
+func (r *conformanceRun) everyAction() {
+	linux := action.Modules().For("linux")
+	used := map[string]bool{"UpdateOS": true} // by TestManagedComponents
+	for _, c := range append(append(r.direct, r.driven...), r.ending...) {
+		for i, name := range c.Documents {
+			document, err := component.Parse(name, c.Contents[i], linux)
+			if err != nil {
+				r.t.Fatalf("%s: %v", c.Name, err)
+			}
+			for _, phase := range document.Phases {
+				for _, step := range phase.Steps {
+					used[step.Action] = true
+				}
+			}
+		}
+	}
+	for name, module := range action.Modules() {
+		if platforms := module.Platforms; !used[name] && (len(platforms) == 0 || slices.Contains(platforms, "linux")) {
+			r.t.Errorf("no case runs the action %s", name)
+		}
+	}
 }
 
 func (r *conformanceRun) places(c conformance.Case) conformance.Places {
