@@ -181,22 +181,25 @@ func (f *runFlags) settle(cmd *cobra.Command) ([]givenDocument, error) {
 	return documents, nil
 }
 
-// parseParameters reads NAME=VALUE,NAME=VALUE.
+// parseParameters reads NAME=VALUE,NAME=VALUE. Mistakes are told by number: what looks like a name may be the rest of a secret value that
+// has a comma in it.
 func parseParameters(texts []string) (map[string]string, error) {
 	parameters := map[string]string{}
+	items := map[string]int{}
+	item := 0
 	for _, text := range texts {
 		for pair := range strings.SplitSeq(text, ",") {
+			item++
 			name, value, ok := strings.Cut(pair, "=")
-			_, twice := parameters[name]
 			switch {
 			case !ok || name == "":
-				return nil, usageError{fmt.Errorf("--parameters: %q is not NAME=VALUE; a value with a comma goes into a file for --config", pair)}
+				return nil, usageError{fmt.Errorf("--parameters: item %d is not NAME=VALUE; a value with a comma goes into a file for --config", item)}
 			case value == "":
-				return nil, usageError{fmt.Errorf("--parameters: the value of %s is empty; leave the parameter out to get its default", name)}
-			case twice:
-				return nil, usageError{fmt.Errorf("--parameters: %s is given twice", name)}
+				return nil, usageError{fmt.Errorf("--parameters: item %d has an empty value; leave the parameter out to get its default", item)}
+			case items[name] != 0:
+				return nil, usageError{fmt.Errorf("--parameters: items %d and %d give the same parameter", items[name], item)}
 			}
-			parameters[name] = value
+			parameters[name], items[name] = value, item
 		}
 	}
 	return parameters, nil
