@@ -10,6 +10,7 @@ func FuzzLanguage(f *testing.F) {
 	f.Add("f.yml", []byte(start+"{name: A, action: Idle, loop: {name: N, forEach: {list: '{{ aws:ssm:resolve({{ Par }}) }}', delimiter: '\\t'}}}\n"))
 	f.Add("f.yml", []byte(start+"{name: A, action: Idle, loop: {forEach: ['{{ build.A.outputs.x }}', &a [*a]]}, timeoutSeconds: -1}\n"))
 	f.Add("f.json", []byte(`{"schemaVersion": 1.0, "phases": [{"name": "test", "steps": [{"name": "A", "action": "Idle", "if": [{"numberEquals": 1e3, "value": 1000}]}]}]}`))
+	f.Add("f.yml", []byte(start+"{name: A, action: Idle, loop: {forEach: [&a '{{abc}}{{abc}}{{ build.A.outputs.x }}', *a, *a, *a]}}\n"))
 	f.Add("f.yml", []byte("a: &a {<<: *a}\n? [b]\n: c\n"))
 	modules := Modules{"Idle": {Spec: Spec{InputsOptional: true, Outputs: []string{"x"}}, check: func(*Node, *Decoder, string) {}}}
 	f.Fuzz(func(t *testing.T, file string, data []byte) {

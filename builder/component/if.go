@@ -60,9 +60,9 @@ func (p *parser) condition(step *Node, field string) *If {
 			i.Condition.Entries = append(i.Condition.Entries, e)
 		}
 	}
-	d := Decoder{file: p.file, static: true}
+	d := Decoder{file: p.file, static: true, scans: p.scans}
 	new(Condition).DecodeInputs(&d, i.Condition, field)
-	p.problems = append(p.problems, d.problems...)
+	p.take(&d)
 	return i
 }
 

@@ -27,6 +27,7 @@ import (
 type Decoder struct {
 	file     string
 	static   bool // references have no values yet
+	scans    scans
 	problems Problems
 }
 
@@ -43,6 +44,9 @@ type InputsChecker interface {
 
 // Report adds a problem with a node.
 func (d *Decoder) Report(node *Node, field, message, hint string) {
+	if len(d.problems) >= maxProblems {
+		return
+	}
 	p := Problem{File: d.file, Field: field, Message: message, Hint: hint}
 	if node != nil {
 		p.Line, p.Column = node.Line, node.Column
@@ -57,7 +61,7 @@ func (d *Decoder) Deferred(node *Node) bool {
 	}
 	switch node.Kind {
 	case Scalar:
-		return len(scanReferences(node.Text)) > 0
+		return len(d.scans.of(node.Text)) > 0
 	case List:
 		return slices.ContainsFunc(node.Items, d.Deferred)
 	case Map:
@@ -145,6 +149,9 @@ func (d *Decoder) value(place reflect.Value, node *Node, field string, required 
 		}
 		items := make([]string, len(node.Items))
 		for i, item := range node.Items {
+			if len(d.problems) >= maxProblems {
+				break
+			}
 			d.scalar(reflect.ValueOf(&items[i]).Elem(), item, fmt.Sprintf("%s[%d]", field, i), false)
 		}
 		place.Set(reflect.ValueOf(items))

@@ -16,7 +16,7 @@ import (
 // nil; it must not be run, but its parameters may be looked at.
 func Parse(file string, data []byte, modules Modules) (*Document, error) {
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
-	p := &parser{reader: reader{file: file}, modules: modules}
+	p := &parser{reader: reader{file: file}, modules: modules, scans: make(scans)}
 	root := p.read(data)
 	if root == nil || p.stopped {
 		return nil, p.problems.Err()
@@ -56,14 +56,29 @@ func invalidUTF8Line(data []byte) int {
 	return 0
 }
 
+// maxProblems is with how many problems the search for more ends. Nobody reads on.
+const maxProblems = 1000
+
+// full tells whether there are as many problems as anybody reads.
+func (p *parser) full() bool { return len(p.problems) >= maxProblems }
+
+// take adds what is wrong with inputs.
+func (p *parser) take(d *Decoder) {
+	p.problems = append(p.problems, d.problems[:min(len(d.problems), max(maxProblems-len(p.problems), 0))]...)
+}
+
 // parser turns nodes into a Document. Its methods report what is wrong and go on with what is left.
 type parser struct {
 	reader
 	modules Modules
+	scans   scans
 }
 
 // at reports a problem of a node.
 func (p *parser) at(n *Node, field, message, hint string) {
+	if p.full() {
+		return
+	}
 	p.problems = append(p.problems, Problem{
 		File: p.file, Line: n.Line, Column: n.Column, Field: field, Message: message, Hint: hint,
 	})

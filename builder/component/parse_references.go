@@ -15,12 +15,13 @@ type referenceChecker struct {
 	names    []string             // of parameters and constants
 	steps    map[stepKey]position // where every step is
 	here     position             // of the step that is being checked
+	checked  map[string]mistake   // references of that step, by their text
 }
 
-// maxProblems is with how many problems of a document the search for wrong references ends. Nobody reads on.
-const maxProblems = 1000
-
 type position struct{ phase, step int }
+
+// mistake is what is wrong with a reference. The message is empty when nothing is.
+type mistake struct{ message, hint string }
 
 func (p *parser) references(d *Document, l *locator) {
 	c := &referenceChecker{parser: p, document: d, locator: l, steps: make(map[stepKey]position)}
@@ -40,7 +41,7 @@ func (p *parser) references(d *Document, l *locator) {
 	}
 	for i, phase := range d.Phases {
 		for j, step := range phase.Steps {
-			c.here = position{i, j}
+			c.here, c.checked = position{i, j}, make(map[string]mistake)
 			c.step(step, fmt.Sprintf("phases[%d].steps[%d]", i, j))
 		}
 	}
@@ -61,7 +62,7 @@ func (c *referenceChecker) step(s Step, field string) {
 }
 
 func (c *referenceChecker) node(n *Node, field string) {
-	if n == nil {
+	if n == nil || c.full() {
 		return
 	}
 	for i, item := range n.Items {
@@ -73,16 +74,22 @@ func (c *referenceChecker) node(n *Node, field string) {
 	if n.Kind != Scalar {
 		return
 	}
+	references := c.scans.of(n.Text)
+	if !slices.ContainsFunc(references, func(r reference) bool { return c.mistake(r).message != "" }) {
+		return // where they stand is costly to find
+	}
 	offset := c.locator.offset(n)
-	for _, r := range scanReferences(n.Text) {
+	for _, r := range references {
+		if c.full() {
+			return
+		}
 		at := Node{Line: n.Line, Column: n.Column}
 		offset = c.locator.find(n.Text[r.start:r.end], offset)
-		message, hint := c.check(r)
-		if message != "" && len(c.problems) < maxProblems {
+		if m := c.mistake(r); m.message != "" {
 			if offset >= 0 {
 				at.Line, at.Column = c.locator.position(offset)
 			}
-			c.at(&at, field, "{{ "+shorten(r.text)+" }}: "+message, hint)
+			c.at(&at, field, "{{ "+shorten(r.text)+" }}: "+m.message, m.hint)
 		}
 		if offset >= 0 {
 			offset += r.end - r.start
@@ -96,6 +103,15 @@ func shorten(text string) string {
 		return text[:most] + "…"
 	}
 	return text
+}
+
+func (c *referenceChecker) mistake(r reference) mistake {
+	m, known := c.checked[r.text]
+	if !known {
+		m.message, m.hint = c.check(r)
+		c.checked[r.text] = m
+	}
+	return m
 }
 
 // check returns what is wrong with a reference, "" if nothing is.

@@ -18,6 +18,9 @@ func (p *parser) phases(d *Document, root *Node) {
 	seen := make(map[string]int)
 	standard := false
 	for i, n := range items {
+		if p.full() {
+			break
+		}
 		field := fmt.Sprintf("phases[%d]", i)
 		if n.Kind != Map {
 			p.at(n, field, "must be a map with name and steps, not "+n.describe(), "")
@@ -63,6 +66,9 @@ var stepFields = []string{"name", "action", "timeoutSeconds", "onFailure", "maxA
 func (p *parser) steps(phase *Phase, n *Node, field string) {
 	seen, loops := make(map[string]int), make(map[string]int)
 	for i, item := range p.list(n, field, "steps", true) {
+		if p.full() {
+			break
+		}
 		at := fmt.Sprintf("%s.steps[%d]", field, i)
 		if item.Kind != Map {
 			p.at(item, at, "must be a map with name, action and inputs, not "+item.describe(), "")
@@ -201,8 +207,8 @@ func (p *parser) action(n *Node, field string) string {
 	if inputs != nil && inputs.Kind == Null {
 		inputs = nil
 	}
-	d := Decoder{file: p.file, static: true}
-	defer func() { p.problems = append(p.problems, d.problems...) }()
+	d := Decoder{file: p.file, static: true, scans: p.scans}
+	defer func() { p.take(&d) }()
 	path = field + ".inputs"
 	switch {
 	case inputs == nil && module.InputsOptional:
@@ -221,6 +227,9 @@ func (p *parser) action(n *Node, field string) string {
 		p.at(inputs, path, "is an empty list", fmt.Sprintf("the action %s needs inputs", name))
 	default:
 		for i, item := range inputs.Items {
+			if len(d.problems) >= maxProblems {
+				break
+			}
 			module.check(item, &d, itemField(path, i, true))
 		}
 	}

@@ -44,6 +44,20 @@ var (
 	templateWord = regexp.MustCompile(`^(?:end|else|break|continue)$`) // whole actions of Go's templates
 )
 
+// scans remembers the references of texts, which may stand in many places of a document by aliases. A nil one remembers nothing.
+type scans map[string][]reference
+
+func (s scans) of(text string) []reference {
+	found, known := s[text]
+	if !known {
+		found = scanReferences(text)
+		if s != nil {
+			s[text] = found
+		}
+	}
+	return found
+}
+
 // scanReferences finds the references of a text, in order. Text between double braces which is none by the grammar is left out.
 func scanReferences(text string) []reference {
 	var found []reference

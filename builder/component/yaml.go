@@ -19,6 +19,7 @@ const (
 	MaxDocumentSize = 64 << 10
 	maxNodes        = 100_000
 	maxDepth        = 64
+	maxText         = 1 << 20 // bytes of scalars and keys
 )
 
 // reader makes the Node tree of a document. What is wrong with the text itself ends in problems.
@@ -26,11 +27,23 @@ type reader struct {
 	file     string
 	problems Problems
 	nodes    int
+	text     int  // bytes
 	stopped  bool // a bound was passed, and has been reported
 }
 
 func (r *reader) report(line, column int, message, hint string) {
+	if len(r.problems) >= maxProblems {
+		return
+	}
 	r.problems = append(r.problems, Problem{File: r.file, Line: line, Column: column, Message: message, Hint: hint})
+}
+
+// countText takes the text of a scalar or key into account: a short alias may stand for a long one.
+func (r *reader) countText(text string, line, column int) {
+	if r.text += len(text); r.text > maxText && !r.stopped {
+		r.report(line, column, fmt.Sprintf("the document has more than %s of text", size(maxText)), "aliases count as what they stand for")
+		r.stopped = true
+	}
 }
 
 // count returns false when the tree gets larger than the bounds.
@@ -122,11 +135,15 @@ func (r *reader) fromYAML(y *yaml.Node, depth int) *Node {
 			break
 		}
 		n.Kind, n.Text = Scalar, y.Value
+		r.countText(y.Value, y.Line, y.Column)
 		n.Quoted = y.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle|yaml.LiteralStyle|yaml.FoldedStyle) != 0
 	case yaml.SequenceNode:
 		n.Kind = List
 		for _, item := range y.Content {
 			n.Items = append(n.Items, r.fromYAML(item, depth+1))
+			if r.stopped {
+				break
+			}
 		}
 	case yaml.MappingNode:
 		n.Kind = Map
@@ -151,6 +168,7 @@ func (r *reader) mapping(n *Node, y *yaml.Node, depth int) {
 			merged = append(merged, r.merge(value, depth)...)
 			continue
 		}
+		r.countText(key.Value, key.Line, key.Column)
 		r.entry(n, Entry{Key: key.Value, Value: r.fromYAML(value, depth+1), Line: key.Line, Column: key.Column})
 		if r.stopped {
 			return
