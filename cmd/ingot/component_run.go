@@ -215,15 +215,18 @@ func merged(all, own map[string]string) map[string]string {
 	return values
 }
 
+// checkPhases checks the names of phases and takes away the space around them.
 func (f *runFlags) checkPhases() error {
 	if f.phases == "" {
 		return nil
 	}
-	for phase := range strings.SplitSeq(f.phases, ",") {
-		if strings.TrimSpace(phase) == "" {
-			return usageError{errors.New("--phases: a name is empty; separate phases by a comma without spaces")}
+	names := strings.Split(f.phases, ",")
+	for i := range names {
+		if names[i] = strings.TrimSpace(names[i]); names[i] == "" {
+			return usageError{errors.New("--phases: a name is empty; separate phases by a comma")}
 		}
 	}
+	f.phases = strings.Join(names, ",")
 	return nil
 }
 
