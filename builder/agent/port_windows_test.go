@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -111,10 +112,16 @@ func (portConn) SetWriteDeadline(time.Time) error { return nil }
 func TestSessionOverPort(t *testing.T) {
 	const path = `\\.\pipe\ingot-test-session`
 	host := pipePort(t, path)
-	server := &Server{Open: func() (io.ReadWriteCloser, error) { return openPort(path) }, System: Windows{}}
+	opened := make(chan struct{}) // the first time; a pipe that nobody has opened cannot be read
+	tell := sync.OnceFunc(func() { close(opened) })
+	server := &Server{Open: func() (io.ReadWriteCloser, error) {
+		defer tell()
+		return openPort(path)
+	}, System: Windows{}}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	go server.Serve(ctx)
+	<-opened
 	client, err := Connect(ctx, portConn{host})
 	if err != nil {
 		t.Fatal(err)
