@@ -292,7 +292,8 @@ func (f *runFlags) request(documents []givenDocument, saved *savedRun) component
 	return request
 }
 
-// finish completes the log folder, keeps what a reboot needs, and prints the summary.
+// finish completes the log folder, keeps what a reboot needs, and prints the summary. How the run ended decides the exit status; that logs
+// could not be written or copied does so only for a run that succeeded.
 func (f *runFlags) finish(ctx context.Context, stdout io.Writer, services component.System, folder *logs.Folder, saved *savedRun, p *runProgress, result *component.Result, wrong error) error {
 	var problems component.Problems
 	if errors.As(wrong, &problems) {
@@ -300,22 +301,37 @@ func (f *runFlags) finish(ctx context.Context, stdout io.Writer, services compon
 			fmt.Fprintln(os.Stderr, printable(p.String()))
 		}
 	}
+	var lost error // what a reboot needs: nothing could go on after it
 	unfinished := folder.Finish(result, wrong)
 	if wrong == nil && result.Status == component.StatusReboot {
-		unfinished = errors.Join(unfinished, saved.save(f, folder, result.State))
+		lost = saved.save(f, folder, result.State)
 	} else if result != nil || errors.Is(wrong, context.Canceled) {
 		unfinished = errors.Join(unfinished, saved.remove(f))
 	}
 	unfinished = errors.Join(unfinished, f.upload.run(ctx, services.S3, folder.Path()))
 	e := json.NewEncoder(stdout) // one line, as awstoe
 	e.SetEscapeHTML(false)
-	if err := errors.Join(unfinished, e.Encode(folder.Summary(result, wrong))); err != nil {
-		return err
+	unfinished = errors.Join(unfinished, e.Encode(folder.Summary(result, wrong)))
+	if lost != nil {
+		return errors.Join(unfinished, lost)
 	}
+	ending := f.ending(saved, p, result, wrong)
+	if ending == nil {
+		return unfinished
+	}
+	if unfinished != nil {
+		fmt.Fprintf(os.Stderr, "ingot: %v\n", unfinished)
+	}
+	return ending
+}
+
+// ending tells how the run ended, and what exit status that makes.
+func (f *runFlags) ending(saved *savedRun, p *runProgress, result *component.Result, wrong error) error {
+	var problems component.Problems
 	switch {
 	case errors.Is(wrong, context.Canceled):
 		return wrong
-	case len(problems) > 0:
+	case errors.As(wrong, &problems):
 		return exitStatus(exitFailed)
 	case wrong != nil && saved.State != nil:
 		path, _ := f.statePath()
