@@ -107,8 +107,16 @@ func (f *runFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	folder.Trace = f.trace
-	folder.Logf("Info ingot %s runs %s, phases %s", version, listed(documents), orAll(f.phases))
+	// A run that does not go on after a reboot, because it was called with other documents or parameters, leaves the folder as it is.
+	begun := false
+	begin := func() {
+		if !begun {
+			begun = true
+			folder.Logf("Info ingot %s runs %s, phases %s", version, listed(documents), orAll(f.phases))
+		}
+	}
 	if saved.State == nil {
+		begin()
 		for _, d := range documents {
 			folder.Document(d.name, d.content)
 		}
@@ -122,6 +130,7 @@ func (f *runFlags) run(cmd *cobra.Command) error {
 		request := f.request(documents, saved)
 		keep := component.Kept(0, folder.Event)
 		events := func(e component.Event) {
+			begin()
 			keep(e)
 			p.event(e)
 		}
@@ -133,6 +142,9 @@ func (f *runFlags) run(cmd *cobra.Command) error {
 		}
 	}
 	p.close()
+	if !begun && wrong != nil {
+		return f.refuse(cmd.OutOrStdout(), folder, saved, p, wrong)
+	}
 	return f.finish(ctx, cmd.OutOrStdout(), services, folder, saved, p, result, wrong)
 }
 
@@ -292,15 +304,34 @@ func (f *runFlags) request(documents []givenDocument, saved *savedRun) component
 	return request
 }
 
-// finish completes the log folder, keeps what a reboot needs, and prints the summary. How the run ended decides the exit status; that logs
-// could not be written or copied does so only for a run that succeeded.
-func (f *runFlags) finish(ctx context.Context, stdout io.Writer, services component.System, folder *logs.Folder, saved *savedRun, p *runProgress, result *component.Result, wrong error) error {
-	var problems component.Problems
-	if errors.As(wrong, &problems) {
+// refuse ends a run that waits for its reboot still: its folder and its state stay as they are.
+func (f *runFlags) refuse(stdout io.Writer, folder *logs.Folder, saved *savedRun, p *runProgress, wrong error) error {
+	tellProblems(wrong)
+	if err := errors.Join(folder.Close(), printSummary(stdout, folder.Summary(nil, wrong))); err != nil {
+		return errors.Join(wrong, err)
+	}
+	return f.ending(saved, p, nil, wrong)
+}
+
+func tellProblems(wrong error) {
+	if problems, ok := errors.AsType[component.Problems](wrong); ok {
 		for _, p := range problems {
 			fmt.Fprintln(os.Stderr, printable(p.String()))
 		}
 	}
+}
+
+// printSummary prints the summary in one line, as awstoe.
+func printSummary(stdout io.Writer, s logs.Summary) error {
+	e := json.NewEncoder(stdout)
+	e.SetEscapeHTML(false)
+	return e.Encode(s)
+}
+
+// finish completes the log folder, keeps what a reboot needs, and prints the summary. How the run ended decides the exit status; that logs
+// could not be written or copied does so only for a run that succeeded.
+func (f *runFlags) finish(ctx context.Context, stdout io.Writer, services component.System, folder *logs.Folder, saved *savedRun, p *runProgress, result *component.Result, wrong error) error {
+	tellProblems(wrong)
 	var lost error // what a reboot needs: nothing could go on after it
 	unfinished := folder.Finish(result, wrong)
 	if wrong == nil && result.Status == component.StatusReboot {
@@ -309,9 +340,7 @@ func (f *runFlags) finish(ctx context.Context, stdout io.Writer, services compon
 		unfinished = errors.Join(unfinished, saved.remove(f))
 	}
 	unfinished = errors.Join(unfinished, f.upload.run(ctx, services.S3, folder.Path()))
-	e := json.NewEncoder(stdout) // one line, as awstoe
-	e.SetEscapeHTML(false)
-	unfinished = errors.Join(unfinished, e.Encode(folder.Summary(result, wrong)))
+	unfinished = errors.Join(unfinished, printSummary(stdout, folder.Summary(result, wrong)))
 	if lost != nil {
 		return errors.Join(unfinished, lost)
 	}

@@ -226,6 +226,13 @@ func (f *Folder) Finish(result *component.Result, cause error) error {
 	return f.err
 }
 
+// Close closes a folder that is left as it is, for Finish closes the others.
+func (f *Folder) Close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return errors.Join(f.console.Close(), f.application.Close(), f.events.Close())
+}
+
 // detail completes what the events told with how the run ended.
 func (f *Folder) detail(result *component.Result, cause error) component.ExecutionDetail {
 	detail := f.recorder.Detail()
