@@ -93,7 +93,7 @@ func (x *run) decide(ctx context.Context, i *If, execution *Execution) (branch B
 	if len(d.problems) > 0 {
 		return "", "", &inputsError{d.problems}
 	}
-	ok, err := condition.Evaluate(ctx, execution)
+	ok, err := attend(ctx, x.attendant(), func() (bool, error) { return condition.Evaluate(ctx, execution) })
 	if err != nil {
 		return "", "", err
 	}

@@ -242,6 +242,9 @@ func (a *attempt) loop(ctx context.Context) ended {
 }
 
 func iterationError(ctx context.Context, index int, err error) error {
+	if _, stuck := errors.AsType[*stuckError](err); stuck {
+		return fmt.Errorf("iteration %d of the loop: %w", index, err)
+	}
 	if timeout, ok := errors.AsType[*timeoutError](context.Cause(ctx)); ok {
 		return fmt.Errorf("the loop %w", timeout)
 	}

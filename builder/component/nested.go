@@ -53,6 +53,10 @@ func (x *Execution) RunDocument(ctx context.Context, load func(context.Context) 
 
 // nested runs a document inside of the current step.
 func (a *attempt) nested(ctx context.Context, load func(context.Context) (NestedDocument, error)) (*Result, error) {
+	if !a.watch.enter() {
+		return nil, context.Cause(ctx)
+	}
+	defer a.watch.leave()
 	n := a.state.Nested
 	if n == nil {
 		var err error

@@ -174,7 +174,9 @@ func (o *output) text() string {
 func (o *output) notice(text string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.say(text + "\n")
+	if !o.closed {
+		o.say(text + "\n")
+	}
 }
 
 // next begins the next iteration of a loop: unfinished lines are sent, and what was kept of the iteration before is dropped.

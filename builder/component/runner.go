@@ -30,12 +30,15 @@ type Runner struct {
 	// OutputLimit is how much of the output of an attempt is sent as events, in bytes; then a notice follows, and nothing more. The
 	// default is [DefaultOutputLimit], a negative value means no limit.
 	OutputLimit int64
+
+	grace time.Duration // of actions that have to stop; 0 means stopGrace
 }
 
 // Run executes the documents of the request. All of them are parsed and checked before the first step runs.
 //
 // A failing step is no error: it is told by the result. The error is of type [Problems] when documents, parameters or phases are wrong, so
 // that nothing was run, and wraps the cause of ctx when that has ended; the running step's processes are then gone.
+// An action that does not stop when its time is up or ctx has ended is given up 10 seconds later, and the run ends with it.
 func (r *Runner) Run(ctx context.Context, req Request) (*Result, error) {
 	x := &run{
 		Runner: r, request: req, system: r.System.withDefaults(), modules: r.Modules.For(runtime.GOOS),
@@ -62,7 +65,8 @@ func (*rebootError) Error() string { return "the machine must be rebooted" }
 type session struct {
 	secrets       *secrets
 	stored        *storedParameters
-	nestedDetails int // how much of them the current step may still keep, in bytes
+	stuck         bool // an action was given up, and may still go on
+	nestedDetails int  // how much of them the current step may still keep, in bytes
 	emitting      sync.Mutex
 }
 

@@ -23,7 +23,7 @@ func (x *run) step(ctx context.Context, p Phase, step Step) error {
 		x.emit(started(a.event))
 		end := a.execute(ctx)
 		if ctx.Err() != nil && end.err != nil {
-			return context.Cause(ctx)
+			return a.cause(ctx, end.err)
 		}
 		if end.err == nil && end.stays {
 			if s.Nested != nil || !end.reboot.Rerun {
@@ -39,7 +39,7 @@ func (x *run) step(ctx context.Context, p Phase, step Step) error {
 		}
 		failure := a.failure(end.err)
 		s.FailedAttempts++
-		if final(end.err) || s.FailedAttempts >= step.MaxAttempts {
+		if final(end.err) || a.stuck || s.FailedAttempts >= step.MaxAttempts {
 			return a.fail(end, failure)
 		}
 		s.again()
@@ -79,7 +79,8 @@ type attempt struct {
 	phase  Phase
 	step   Step
 	event  Event
-	output *output // of the current attempt
+	output *output    // of the current attempt
+	watch  *attendant // of the action that runs
 }
 
 // ended is how an attempt, or an iteration of a loop, ended.
@@ -106,7 +107,7 @@ func (a *attempt) succeed(end ended) error {
 
 func (a *attempt) fail(end ended, failure *Failure) error {
 	s := a.state
-	if a.step.OnFailure == Ignore {
+	if a.step.OnFailure == Ignore && !a.stuck {
 		s.IgnoredFailedSteps++
 		a.close(end, StatusIgnoredFailure, failure)
 		return nil
@@ -116,7 +117,7 @@ func (a *attempt) fail(end ended, failure *Failure) error {
 		s.Failure = failure
 	}
 	a.close(end, StatusFailed, failure)
-	if a.step.OnFailure == Abort {
+	if a.step.OnFailure == Abort || a.stuck {
 		return errAborted
 	}
 	return nil
@@ -207,10 +208,7 @@ func (a *attempt) decided(ctx context.Context) (end ended, goOn bool) {
 	branch, why, err := a.decide(ctx, a.step.If, a.execution())
 	end.inputs = a.step.Inputs
 	if err != nil {
-		if ctx.Err() != nil {
-			err = context.Cause(ctx)
-		}
-		end.err = fmt.Errorf("if: %w", err)
+		end.err = fmt.Errorf("if: %w", a.cause(ctx, err))
 		return end, false
 	}
 	switch a.state.Decided = branch; branch {
@@ -237,15 +235,12 @@ func (a *attempt) execution() *Execution {
 func (a *attempt) once(ctx context.Context, i *iteration) ended {
 	inputs, err := a.resolver(ctx, i).node(a.step.Inputs)
 	if err != nil {
-		if ctx.Err() != nil {
-			err = context.Cause(ctx)
-		}
-		return ended{inputs: a.step.Inputs, err: err}
+		return ended{inputs: a.step.Inputs, err: a.cause(ctx, err)}
 	}
-	outcomes, err := a.modules[a.step.Action].run(ctx, a.execution(), inputs)
-	if err != nil && ctx.Err() != nil {
-		err = context.Cause(ctx) // whatever the action says, this is why
-	}
+	a.watch = a.attendant()
+	module, execution := a.modules[a.step.Action], a.execution()
+	outcomes, err := attend(ctx, a.watch, func() (itemOutcomes, error) { return module.run(ctx, execution, inputs) })
+	err = a.cause(ctx, err)
 	reboot := outcomes.reboot
 	return ended{inputs: inputs, outputs: outcomes.outputs, reboot: reboot, stays: reboot != nil && reboot.Rerun, err: err}
 }
