@@ -52,6 +52,13 @@ func (f *Folder) restore() error {
 		return fmt.Errorf("open the log folder: %w", err)
 	}
 	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return fmt.Errorf("open the log folder: %w", err)
+	}
+	if info.Size() > maxEvents {
+		return fmt.Errorf("open the log folder: %s has %d bytes; %d is the most that is read", eventsFile, info.Size(), maxEvents)
+	}
 	f.console = newConsole()
 	lines := bufio.NewReader(io.LimitReader(file, maxEvents))
 	var whole int64

@@ -209,6 +209,28 @@ func TestOpenNothing(t *testing.T) {
 }
 
 // TestUnfinished tells of a run that was interrupted, and of one that never began.
+// What is too long to be read is an error, not taken for what a crash cut off.
+func TestOpenTooLong(t *testing.T) {
+	folder, err := logs.Create(t.TempDir(), time.Now(), "long")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := folder.Close(); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(folder.Path(), "events.jsonl")
+	const size = 1<<30 + 1
+	if err := os.Truncate(path, size); err != nil { // a hole, which takes no space
+		t.Fatal(err)
+	}
+	if _, err := logs.Open(folder.Path()); err == nil || !strings.Contains(err.Error(), "events.jsonl has 1073741825 bytes; 1073741824 is the most") {
+		t.Errorf("error %v", err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Size() != size {
+		t.Errorf("events.jsonl is %v, %v", info.Size(), err)
+	}
+}
+
 func TestUnfinished(t *testing.T) {
 	f := create(t)
 	feed(f, stdout("a"))
