@@ -90,7 +90,7 @@ func TestShellOnTerminal(t *testing.T) {
 	io.WriteString(s.keys, "stty size\n")
 	s.expect(t, "31 97\r\n")
 	s.sizes <- Size{Rows: 50, Columns: 200}
-	// The size comes on the same way as the keys, so it is set when they arrive.
+	s.sizes <- Size{Rows: 50, Columns: 200} // it is taken when the first one has been sent, the same way as the keys
 	io.WriteString(s.keys, "stty size\n")
 	s.expect(t, "50 200\r\n")
 	io.WriteString(s.keys, "exit 9\n")
