@@ -6,18 +6,19 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// swap keeps exchanging the folder d/a and a link to the folder outside, until stop is called. count is how often that was done.
-func (m *machine) swap() (stop func() (count int)) {
+// swap keeps exchanging the folder d/a and a link to the folder outside, until stop is called. count tells how often that was done.
+func (m *machine) swap() (count *atomic.Int64, stop func()) {
 	path, link := filepath.Join(m.root, "d/a"), filepath.Join(m.root, "swapped")
 	done := make(chan struct{})
 	var wait sync.WaitGroup
-	count := 0
+	count = new(atomic.Int64)
 	wait.Go(func() {
 		for {
 			select {
@@ -25,12 +26,12 @@ func (m *machine) swap() (stop func() (count int)) {
 				return
 			default:
 				if unix.Renameat2(unix.AT_FDCWD, path, unix.AT_FDCWD, link, unix.RENAME_EXCHANGE) == nil {
-					count++
+					count.Add(1)
 				}
 			}
 		}
 	})
-	return func() int { close(done); wait.Wait(); return count }
+	return count, func() { close(done); wait.Wait() }
 }
 
 // Whoever owns the inner folders may put links in their places while the action is at work; nothing outside is ever touched or read.
@@ -55,14 +56,16 @@ func TestSwappedFolders(t *testing.T) {
 			m.write("outside/f", "secret", 0o640)
 			m.mkdir("outside", 0o751)
 			outside := m.tree("outside")
-			stop := m.swap()
-			runs := 0
-			for end := time.Now().Add(500 * time.Millisecond); time.Now().Before(end); runs++ {
+			count, stop := m.swap()
+			const enough, atLeast, atMost = 10, 500 * time.Millisecond, 20 * time.Second
+			start, runs := time.Now(), 0
+			for ; time.Since(start) < atLeast || count.Load() < enough && time.Since(start) < atMost; runs++ {
 				m.prepareSwap(test.action)
 				m.run(test.action, test.inputs)
 			}
-			if count := stop(); count < 10 {
-				t.Skipf("the folder and the link were exchanged only %d times in %d runs", count, runs)
+			stop()
+			if n := count.Load(); n < enough {
+				t.Fatalf("the folder and the link were exchanged only %d times in %d runs and %s", n, runs, time.Since(start))
 			}
 			if got := m.tree("outside"); got != outside {
 				t.Errorf("outside is %s, was %s", got, outside)
