@@ -13,8 +13,8 @@ import (
 
 // CreateSymlink makes a symbolic link. Linux and macOS.
 //
-//   - The target must exist, file or folder. A relative target becomes the link's text as it is, so it starts at the folder of the link, as
-//     with ln -s.
+//   - The target must exist, file or folder. A relative target starts at the working directory, as every path does, and the link gets the
+//     absolute path. If nothing is there it starts at the folder of the link, and becomes the link's text as it is, as with ln -s.
 //   - Missing parent folders of the link are made. A relative path starts at the working directory.
 //   - A link that exists is an error, unless force is true: then it is replaced in one step.
 //   - Anything else at the path, a file or folder, is an error in any case.
@@ -57,11 +57,8 @@ func (in CreateSymlink) create(x *component.Execution) error {
 	case exists && !in.Force:
 		return errors.New("the link exists, and force is false")
 	}
-	target := filepath.Join(filepath.Dir(path), in.Target)
-	if filepath.IsAbs(in.Target) {
-		target = x.Path(in.Target)
-	}
-	if _, err := os.Stat(target); err != nil {
+	text, err := in.text(x, path)
+	if err != nil {
 		return fmt.Errorf("look at the target: %w", err)
 	}
 	parent, err := makeFolder(filepath.Dir(path))
@@ -70,14 +67,27 @@ func (in CreateSymlink) create(x *component.Execution) error {
 	}
 	defer parent.Close()
 	if !exists {
-		return parent.Symlink(in.Target, filepath.Base(path))
+		return parent.Symlink(text, filepath.Base(path))
 	}
 	temporary := temporaryName()
-	if err := parent.Symlink(in.Target, temporary); err != nil {
+	if err := parent.Symlink(text, temporary); err != nil {
 		return err
 	}
 	if err := parent.Rename(temporary, filepath.Base(path)); err != nil {
 		return errors.Join(err, parent.Remove(temporary))
 	}
 	return nil
+}
+
+// text is what the link at path holds.
+func (in CreateSymlink) text(x *component.Execution, path string) (string, error) {
+	_, err := os.Stat(x.Path(in.Target))
+	switch {
+	case filepath.IsAbs(in.Target):
+		return in.Target, err
+	case err == nil:
+		return x.DocumentPath(x.Path(in.Target)), nil
+	}
+	_, err = os.Stat(filepath.Join(filepath.Dir(path), in.Target))
+	return in.Target, err
 }

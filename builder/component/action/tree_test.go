@@ -254,7 +254,10 @@ func TestCreateSymlink(t *testing.T) {
 		{`[{path: /new, target: /d}]`, "new", "/d", ""},
 		{`[{path: rel, target: /d/f}]`, "work/rel", "/d/f", ""},
 		{`[{path: /d/rel, target: f}]`, "d/rel", "f", ""},
-		{`[{path: /d/up, target: ../d/f}]`, "d/up", "../d/f", ""},
+		{`[{path: /d/deep/up, target: ../f}]`, "d/deep/up", "../f", ""},
+		{`[{path: /d/up, target: ../d/f}]`, "d/up", "/d/f", ""},
+		{`[{path: /there, target: here}]`, "there", "/work/here", ""},
+		{`[{path: /d/both, target: ./g/../both.txt}]`, "d/both", "/work/both.txt", ""},
 		{`[{path: /rel, target: f}]`, "rel", "", "create symlink /rel: look at the target: "},
 		{`[{path: /x/y, target: /nope}]`, "x", "", "look at the target: "},
 		{`[{path: /link, target: /d/g}]`, "link", "/d/f", "the link exists, and force is false"},
@@ -271,6 +274,9 @@ func TestCreateSymlink(t *testing.T) {
 			m.write("d/f", "f", 0o600)
 			m.write("d/g", "g", 0o600)
 			m.link("/d/f", "link")
+			m.write("work/here", "", 0o600)
+			m.write("work/both.txt", "", 0o600)
+			m.write("d/both.txt", "", 0o600)
 			m.link("/nowhere", "dangling")
 			m.link("/d", "tod")
 			expect(t, m.run("CreateSymlink", test.inputs), test.failure)
