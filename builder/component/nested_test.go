@@ -189,3 +189,25 @@ func TestExecuteDocumentLoop(t *testing.T) {
 		t.Errorf("result %+v after %d reboots, ran %q, detail %+v", result, reboots, b.file("log"), d)
 	}
 }
+
+// TestExecuteDocumentSecretPath has a secret in the name of the document that a step runs.
+func TestExecuteDocumentSecretPath(t *testing.T) {
+	b := newBench(t, steps(call("A", "'{{ aws:ssm:secret }}.yml'", ""), call("B", "'{{ aws:ssm:secret }}-failing.yml'", ""), say("C", "never", "")))
+	b.System.Parameters = &outside{parameters: map[string]component.StoredParameter{"secret": {Type: component.ParameterSecureString, Value: "topsecretname"}}}
+	b.put("topsecretname.yml", steps(say("In", "ran", "")))
+	b.put("topsecretname-failing.yml", steps("{name: Bad, action: ExecuteBash, inputs: {commands: ['exit 7']}}"))
+	result := b.run()
+	if b.file("log") != "ran\n" || result.Failure == nil || !strings.Contains(result.Failure.Message, "the document ***-failing.yml failed") {
+		t.Errorf("ran %q, result %+v", b.file("log"), result)
+	}
+	told, err := json.Marshal([]any{b.events, result, b.details()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if i := strings.Index(string(told), "topsecretname"); i >= 0 {
+		t.Errorf("the secret is told: …%s", told[max(i-200, 0):min(i+50, len(told))])
+	}
+	if !strings.Contains(string(told), `"Document ***-failing.yml failed!"`) {
+		t.Errorf("the failure of the document is not told in %s", told)
+	}
+}

@@ -280,16 +280,10 @@ func (x *run) phase(ctx context.Context, p Phase) error {
 	return nil
 }
 
-// component is the name of the current document's component.
+// component is the name of the current document's component, without secrets.
 func (x *run) component() string {
 	d := x.request.Documents[x.state.Document]
-	switch {
-	case d.Name != "":
-		return d.Name
-	case x.parsed[x.state.Document].Name != "":
-		return x.parsed[x.state.Document].Name
-	}
-	return d.Path
+	return x.secrets.clean(cmp.Or(d.Name, x.parsed[x.state.Document].Name, d.Path))
 }
 
 func (x *run) emit(e Event) {
@@ -299,9 +293,7 @@ func (x *run) emit(e Event) {
 	x.emitting.Lock()
 	defer x.emitting.Unlock()
 	e.Time, e.Component, e.Depth = time.Now(), x.component(), x.depth
-	if e.Stream == StreamNotice {
-		e.Text = x.secrets.clean(e.Text)
-	}
+	x.secrets.event(&e)
 	if x.recorder != nil {
 		x.recorder.Event(e)
 	}
@@ -310,7 +302,6 @@ func (x *run) emit(e Event) {
 	}
 }
 
-// silent tells whether nobody listens to the run.
 // print tells of output.
 func (x *run) print(e Event, text []byte) {
 	if x.Output == nil || e.Stream == StreamNotice || x.silent() {
@@ -324,6 +315,7 @@ func (x *run) print(e Event, text []byte) {
 	x.Output(e, text) // the recorder has no use for output
 }
 
+// silent tells whether nobody listens to the run.
 func (x *run) silent() bool { return x.Events == nil && x.recorder == nil }
 
 func since(start time.Time) int64 { return time.Since(start).Milliseconds() }

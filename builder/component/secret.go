@@ -190,6 +190,15 @@ func (s *secrets) clean(text string) string {
 	return string(appendMasked(nil, data, union(spans), 0, len(data)))
 }
 
+// event cleans what of an event was not cleaned when it was made: failures, details, names of components and output were. The names of
+// phases, steps and actions stand in the document as they are; references in them have no meaning.
+func (s *secrets) event(e *Event) {
+	e.Path, e.Name, e.Description = s.clean(e.Path), s.clean(e.Name), s.clean(e.Description)
+	if e.Stream == StreamNotice {
+		e.Text = s.clean(e.Text)
+	}
+}
+
 // cutMark is where a message leaves out the rest of a text.
 const cutMark = "…"
 
