@@ -17,7 +17,7 @@ const keptMode = fs.ModePerm | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky
 func temporaryName() string { return ".ingot-" + rand.Text() }
 
 // copyContent copies a file's bytes. Holes stay holes.
-func copyContent(ctx context.Context, to, from *os.File) error {
+func copyContent(ctx context.Context, to *os.File, from *source) error {
 	info, err := from.Stat()
 	if err != nil {
 		return err
@@ -26,7 +26,7 @@ func copyContent(ctx context.Context, to, from *os.File) error {
 		return copyBytes(ctx, to, from, -1)
 	}
 	for at := int64(0); at < info.Size(); {
-		data, err := from.Seek(at, seekData)
+		data, err := from.file.Seek(at, seekData)
 		if noMoreData(err) {
 			break
 		}
@@ -36,11 +36,11 @@ func copyContent(ctx context.Context, to, from *os.File) error {
 		if err != nil {
 			return err
 		}
-		hole, err := from.Seek(data, seekHole)
+		hole, err := from.file.Seek(data, seekHole)
 		if err != nil {
 			return err
 		}
-		if _, err := from.Seek(data, io.SeekStart); err != nil {
+		if _, err := from.file.Seek(data, io.SeekStart); err != nil {
 			return err
 		}
 		if _, err := to.Seek(data, io.SeekStart); err != nil {
@@ -55,7 +55,7 @@ func copyContent(ctx context.Context, to, from *os.File) error {
 }
 
 // copyBytes copies n bytes, or all there are if n is negative, in pieces that are handed to the kernel.
-func copyBytes(ctx context.Context, to, from *os.File, n int64) error {
+func copyBytes(ctx context.Context, to *os.File, from *source, n int64) error {
 	const piece = 16 << 20
 	for n != 0 {
 		if ctx.Err() != nil {
@@ -65,12 +65,12 @@ func copyBytes(ctx context.Context, to, from *os.File, n int64) error {
 		if n > 0 {
 			want = min(want, n)
 		}
-		copied, err := io.CopyN(to, from, want)
+		copied, err := io.CopyN(to, from.file, want)
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
-			return err
+			return from.cause(err)
 		}
 		if n > 0 {
 			n -= copied
@@ -190,7 +190,7 @@ func (c treeCopy) finish(folder *os.Root, info fs.FileInfo) error {
 }
 
 func (c treeCopy) file(ctx context.Context, from, to *os.Root, name, newName string) error {
-	source, err := from.OpenFile(name, os.O_RDONLY|openNonblocking, 0)
+	source, err := openSourceIn(ctx, from, name)
 	if err != nil {
 		return err
 	}

@@ -67,7 +67,7 @@ func copyFile(ctx context.Context, source, destination string, overwrite bool) e
 	if err := mustBeFile(source); err != nil {
 		return err
 	}
-	file, err := os.OpenFile(source, os.O_RDONLY|openNonblocking, 0)
+	file, err := openSource(ctx, source)
 	if err != nil {
 		return err
 	}

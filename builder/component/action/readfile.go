@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/ingot-image/ingot/builder/component"
 )
@@ -56,13 +55,13 @@ func (in ReadFile) read(ctx context.Context, path string) (string, error) {
 	if err := mustBeFile(path); err != nil {
 		return "", err
 	}
-	file, err := os.OpenFile(path, os.O_RDONLY|openNonblocking, 0)
+	file, err := openSource(ctx, path)
 	if err != nil {
 		return "", err
 	}
 	defer file.Close()
 	limit := int64(component.MaxCaptured) * int64(in.Encoding.width())
-	data, err := io.ReadAll(component.ContextReader(ctx, io.LimitReader(file, limit+1)))
+	data, err := io.ReadAll(io.LimitReader(file, limit+1))
 	if err != nil {
 		return "", err
 	}

@@ -97,7 +97,7 @@ func (in S3Upload) upload(ctx context.Context, x *component.Execution) error {
 	if place.Key == "" || strings.HasSuffix(place.Key, "/") {
 		place.Key += filepath.Base(path)
 	}
-	file, err := os.OpenFile(path, os.O_RDONLY|openNonblocking, 0)
+	file, err := openSource(ctx, path)
 	if err != nil {
 		return err
 	}
@@ -180,7 +180,7 @@ func (u *upload) file(ctx context.Context, folder *os.Root, name string, info fs
 		u.leaveOut(folder, name, "it is "+describe(info.Mode()))
 		return nil
 	}
-	file, err := folder.OpenFile(name, os.O_RDONLY|openNonblocking, 0)
+	file, err := openSourceIn(ctx, folder, name)
 	if err != nil && link {
 		u.leaveOut(folder, name, "it is a symbolic link that leads to no file in this folder")
 		return nil
@@ -207,7 +207,7 @@ func (u *upload) leaveOut(folder *os.Root, name, why string) {
 }
 
 // put uploads an open file, as long as it is now.
-func put(ctx context.Context, s3 component.S3, place component.S3Place, file *os.File) error {
+func put(ctx context.Context, s3 component.S3, place component.S3Place, file *source) error {
 	info, err := file.Stat()
 	if err != nil {
 		return err
@@ -219,5 +219,5 @@ func put(ctx context.Context, s3 component.S3, place component.S3Place, file *os
 		return fmt.Errorf("the key %s has %d bytes; %d is the most", place.Key, len(place.Key), maxKey)
 	}
 	size := info.Size()
-	return s3.Put(ctx, place, io.LimitReader(component.ContextReader(ctx, file), size), size)
+	return s3.Put(ctx, place, io.LimitReader(file, size), size)
 }

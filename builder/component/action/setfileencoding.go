@@ -46,22 +46,22 @@ func (in SetFileEncoding) convert(ctx context.Context, path string) error {
 	if err := mustBeFile(path); err != nil {
 		return err
 	}
-	from, err := os.OpenFile(path, os.O_RDONLY|openNonblocking, 0)
+	from, err := openSource(ctx, path)
 	if err != nil {
 		return err
 	}
 	defer from.Close()
 	if in.Encoding.width() == 1 {
-		return in.transcode(ctx, io.Discard, from)
+		return in.transcode(io.Discard, from)
 	}
 	return replaceFile(path, true, func(w *os.File) error {
-		return errors.Join(in.transcode(ctx, w, from), from.Close()) // on Windows an open file cannot be replaced
+		return errors.Join(in.transcode(w, from), from.Close()) // on Windows an open file cannot be replaced
 	})
 }
 
 // transcode writes the text of r in the encoding.
-func (in SetFileEncoding) transcode(ctx context.Context, w io.Writer, r io.Reader) error {
-	from, to := bufio.NewReader(component.ContextReader(ctx, r)), bufio.NewWriter(w)
+func (in SetFileEncoding) transcode(w io.Writer, r io.Reader) error {
+	from, to := bufio.NewReader(r), bufio.NewWriter(w)
 	var encoded []byte
 	for at := int64(0); ; {
 		char, size, err := from.ReadRune()

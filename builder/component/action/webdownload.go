@@ -141,13 +141,13 @@ func (in WebDownload) matches(ctx context.Context, path string) bool {
 	if mustBeFile(path) != nil {
 		return false
 	}
-	file, err := os.Open(path)
+	file, err := openSource(ctx, path)
 	if err != nil {
 		return false
 	}
 	defer file.Close()
 	sum := in.Algorithm.hash()
-	_, err = io.Copy(sum, component.ContextReader(ctx, file))
+	_, err = io.Copy(sum, file)
 	return err == nil && in.check(sum) == nil
 }
 
