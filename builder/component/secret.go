@@ -3,6 +3,8 @@ package component
 import (
 	"bytes"
 	"encoding/json"
+	"net/url"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +18,7 @@ const secretMask = "***"
 const (
 	minSecretLine   = 4 // characters that a line of a secret must have to be one itself
 	minSecretPrefix = 4 // bytes of a secret that must not stand before a cut
+	minSecretForm   = 4 // bytes that the form of a secret in paths and URLs must have to be one itself
 )
 
 // secrets are the values that must not be told. Texts are cleaned of them with clean, streams with a [cleaner].
@@ -60,10 +63,14 @@ func (p *pattern) step(matched int32, c byte) int32 {
 	return matched
 }
 
-// add makes a value a secret: as a whole, without space around it, every line that is not very short, and all of that as it looks in JSON
-// and in quoted messages.
+// add makes a value a secret: as a whole, without space around it, every line that is not very short, as it looks in
+// paths and URLs, and all of that as it looks in JSON and in quoted messages.
 func (s *secrets) add(value string) {
 	texts := []string{value, strings.TrimSpace(value)}
+	texts = append(texts, addressForms(texts[1])...)
+	if value != texts[1] {
+		texts = append(texts, addressForms(value)...)
+	}
 	for line := range strings.Lines(value) {
 		if line = strings.TrimSpace(line); utf8.RuneCountInString(line) >= minSecretLine {
 			texts = append(texts, line)
@@ -80,6 +87,17 @@ func (s *secrets) add(value string) {
 			s.patterns = append(s.patterns, newPattern(text))
 		}
 	}
+}
+
+// addressForms returns what becomes of a text in paths and URLs.
+func addressForms(text string) []string {
+	forms := []string{filepath.Clean(text), url.PathEscape(text), url.QueryEscape(text), url.UserPassword("", text).String()[len(":"):]}
+	forms = append(forms, url.PathEscape(forms[0]), (&url.URL{Path: "/" + forms[0]}).EscapedPath()[len("/"):])
+	const before = "http://host/"
+	if whole, err := url.Parse(before + text); err == nil { // a ? or # in it divides it
+		forms = append(forms, strings.TrimPrefix(whole.String(), before), whole.EscapedPath()[len("/"):])
+	}
+	return slices.DeleteFunc(forms, func(form string) bool { return len(form) < minSecretForm })
 }
 
 func jsonEscaped(text string, html bool) string {

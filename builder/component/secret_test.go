@@ -25,6 +25,11 @@ func TestSecretsClean(t *testing.T) {
 		{"quoted as ASCII", "pässword", `"p\u00e4ssword"`, `"***"`},
 		{"lines in JSON", "one1\ntwo2", `"one1\ntwo2"`, `"***"`},
 		{"cut in a message", "hunter2", `"my hunt"… and hunte… and "hun"…`, `"my ***"… and ***… and "hun"…`},
+		{"in paths", "one//two/./three/", "/tmp/one/two/three: no such file, /tmp/one/two/three/x", "/tmp/***: no such file, /tmp/***/x"},
+		{"in URLs", "a b/c?d=e&f", "http://h/a%20b/c?d=e&f a%20b%2Fc%3Fd=e&f a+b%2Fc%3Fd%3De%26f http://h/a%20b/c%3Fd=e&f", "http://h/*** *** *** http://h/***"},
+		{"path of a URL", "/one two?x", "GET /one%20two of http://h/one%20two?y", "GET *** of http://h***?y"},
+		{"password of a URL", "p@ss:word", "http://u:p%40ss%3Aword@h", "http://u:***@h"},
+		{"short forms", "a/", "a / a/ %2F", "a / *** %2F"},
 		{"with the mark of cuts in it", "hun…ter", "a hun…ter", "a ***"},
 	}
 	for _, test := range tests {
