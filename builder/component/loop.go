@@ -263,7 +263,8 @@ func (a *attempt) merge(outputs []map[string]string) {
 				if room > 0 {
 					a.output.notice(fmt.Sprintf("the outputs of the loop end after %s", size(MaxCaptured)))
 				}
-				value = value[:max(room-unfinishedRune([]byte(value[:max(room, 0)])), 0)]
+				whole := []byte(value[:max(room, 0)])
+				value = value[:a.secrets.cut(whole[:len(whole)-unfinishedRune(whole)])]
 				s.LoopOutputSize = MaxCaptured
 			}
 			s.LoopOutputSize += len(value) + 1

@@ -154,15 +154,18 @@ func (s *outputStream) lastLines() string {
 }
 
 func (o *output) capture(data []byte) {
-	room := MaxCaptured - len(o.captured)
-	if len(data) > room {
-		data = data[:room]
-		if !o.capturedCut {
-			o.capturedCut = true
-			o.say(fmt.Sprintf("the output stdout of the step ends after %s\n", size(MaxCaptured)))
-		}
+	if o.capturedCut {
+		return
 	}
-	o.captured = append(o.captured, data...)
+	room := MaxCaptured - len(o.captured)
+	if len(data) <= room {
+		o.captured = append(o.captured, data...)
+		return
+	}
+	o.captured = append(o.captured, data[:room]...)
+	o.captured = o.captured[:o.stdout.cleaner.secrets.cut(o.captured)]
+	o.capturedCut = true
+	o.say(fmt.Sprintf("the output stdout of the step ends after %s\n", size(MaxCaptured)))
 }
 
 func (o *output) text() string {

@@ -118,6 +118,24 @@ func (s *secrets) all() []pattern {
 	return s.patterns
 }
 
+// cut returns where a text must end that is cut off at its end, so that no secret is cut in two.
+func (s *secrets) cut(text []byte) int {
+	end := len(text)
+	var whole []span
+	for _, p := range s.all() {
+		started := int(p.scan(0, text, func(end int) { whole = append(whole, span{end - len(p.text), end}) }))
+		if started < len(p.text) {
+			end = min(end, len(text)-started)
+		}
+	}
+	for _, found := range union(whole) {
+		if found.start < end && end < found.end {
+			return found.start
+		}
+	}
+	return end
+}
+
 // span is a piece of a text that is a secret, or a part of one.
 type span struct{ start, end int }
 

@@ -119,3 +119,54 @@ func TestCleanerLearnsWhileTheStreamRuns(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+func TestSecretsCut(t *testing.T) {
+	tests := []struct {
+		name    string
+		secrets []string
+		text    string
+		want    string
+	}{
+		{"none", nil, "text", "text"},
+		{"elsewhere", []string{"hunter2"}, "hunter2 text", "hunter2 text"},
+		{"started", []string{"hunter2"}, "text hunt", "text "},
+		{"whole", []string{"hunter2"}, "text hunter2", "text hunter2"},
+		{"all but one byte", []string{"hunter2"}, "hunter2hunter", "hunter2"},
+		{"overlapping another", []string{"xyzabc", "abcdef"}, "text xyzabc", "text "},
+		{"overlapping itself", []string{"abab"}, "1ababab", "1ababab"},
+		{"the longest one", []string{"bcde", "abcdf"}, "abcd", ""},
+		{"only the last", []string{"ab"}, "aaaa", "aaa"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			var s secrets
+			for _, secret := range test.secrets {
+				s.add(secret)
+			}
+			if got := test.text[:s.cut([]byte(test.text))]; got != test.want {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
+// TestOutputCut has a secret across the end of what is kept of an output, and looks for any part of it.
+func TestOutputCut(t *testing.T) {
+	var s secrets
+	s.add("hunter2-and-more")
+	o := newOutput(-1, &s, func(string, []byte) {})
+	for _, piece := range []string{strings.Repeat("x", MaxCaptured-7), "hunter2-", "and-more", "y"} {
+		if _, err := o.stdout.Write([]byte(piece)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := o.text(); strings.Trim(got, "x") != "" || len(got) != MaxCaptured-7 {
+		t.Errorf("%d bytes are kept, with %q", len(got), strings.Trim(got, "x"))
+	}
+	a := &attempt{run: &run{session: &session{secrets: &s}, state: &State{}}, output: o}
+	a.merge([]map[string]string{{"stdout": strings.Repeat("x", MaxCaptured-3) + "hunter2-and-more"}})
+	a.merge([]map[string]string{{"stdout": "y"}})
+	if got := a.state.merged()[0]["stdout"]; strings.Trim(got, "x\n") != "" {
+		t.Errorf("of the loop %q is kept", strings.Trim(got, "x\n"))
+	}
+}
