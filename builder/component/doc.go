@@ -39,7 +39,8 @@
 // Where the documentation of the service is silent or contradicts itself, this package does the following.
 //
 //   - Scalars keep the text they were written with: permissions 0755, 755 and "0755" all mean octal 755, and a version 1.10 stays 1.10.
-//   - Booleans may be written true, yes, on, false, no, off in any case, quoted or not. An input without a value counts as not given.
+//   - Booleans may be written true, yes, on, false, no, off in any case, quoted or not. An input without a value counts as not given,
+//     an item without a value of a list of strings as the empty string.
 //   - Phases are build, validate, test and container-host-test; at least one of them must be there. Other names are run as well, but one
 //     that is nearly one of the four ("biuld", "Test") is reported.
 //   - `{{ name }}` is a reference when name has the 3 to 128 characters of a parameter or constant; one that is not defined is reported.

@@ -152,6 +152,9 @@ func (d *Decoder) value(place reflect.Value, node *Node, field string, required 
 			if len(d.problems) >= maxProblems {
 				break
 			}
+			if item.Kind == Null {
+				continue // an empty line of a script
+			}
 			d.scalar(reflect.ValueOf(&items[i]).Elem(), item, fmt.Sprintf("%s[%d]", field, i), false)
 		}
 		place.Set(reflect.ValueOf(items))

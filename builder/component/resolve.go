@@ -169,7 +169,7 @@ func listText(items []*Node, index int) (string, error) {
 	}
 	texts := make([]string, len(items))
 	for i, item := range items {
-		if item.Kind != Scalar {
+		if item.Kind != Scalar && item.Kind != Null {
 			return "", errors.New("the input is no list of texts")
 		}
 		texts[i] = item.Text
