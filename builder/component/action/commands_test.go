@@ -61,6 +61,8 @@ func TestUpdateOS(t *testing.T) {
 		{"dnf", "dnf yum", "{include: [a, b], exclude: [b, 'c*']}", nil, []string{"dnf -y update --exclude=b --exclude=c* a"}, ""},
 		{"yum", "yum", "{}", nil, []string{"yum -y update"}, ""},
 		{"nothing left", "yum", "{include: [a], exclude: [a]}", nil, nil, ""},
+		{"title", "apt-get", "{include: [nginx, 'Security Update *']}", nil, nil, `update the system: "Security Update *" is no name of a package`},
+		{"mark", "apt-get", "{exclude: [nginx-]}", nil, nil, `update the system: "nginx-" is no name of a package`},
 		{"none", "", "{}", nil, nil, "none of apt-get, dnf and yum is on this machine"},
 	}
 	for _, test := range tests {

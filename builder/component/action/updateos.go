@@ -2,7 +2,9 @@ package action
 
 import (
 	"context"
+	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/ingot-image/ingot/builder/component"
 )
@@ -28,7 +30,7 @@ type UpdateOS struct {
 	Exclude []string `input:"exclude"`
 }
 
-// CheckInputs implements [component.InputsChecker].
+// CheckInputs implements [component.InputsChecker]. It reports what is a name on no platform: a document for Windows may be checked on Linux.
 func (in *UpdateOS) CheckInputs(report func(input, message, hint string)) {
 	for input, names := range map[string][]string{"include": in.Include, "exclude": in.Exclude} {
 		for _, name := range names {
@@ -37,6 +39,13 @@ func (in *UpdateOS) CheckInputs(report func(input, message, hint string)) {
 			}
 		}
 	}
+}
+
+func checkUpdateName(name string) error {
+	if strings.TrimSpace(name) == "" || strings.ContainsAny(name, "\r\n\x00") || strings.HasPrefix(name, "-") {
+		return fmt.Errorf("%q is no name of a package", name)
+	}
+	return nil
 }
 
 // Run implements [component.Action].

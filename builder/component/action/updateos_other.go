@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 
 	"github.com/ingot-image/ingot/builder/component"
 )
@@ -14,15 +15,13 @@ import (
 // packageName is what a package may be called. It keeps options (-o) and apt's install and remove marks (name-) out of command lines.
 var packageName = regexp.MustCompile(`^[A-Za-z0-9](?:[A-Za-z0-9.+:~*_-]*[A-Za-z0-9.+*_])?$`)
 
-func checkUpdateName(name string) error {
-	if !packageName.MatchString(name) {
-		return fmt.Errorf("%q is no name of a package", name)
-	}
-	return nil
-}
-
 // update installs the updates that are included, of all if there are none, but not those that are excluded.
 func (in UpdateOS) update(ctx context.Context, x *component.Execution, include, exclude []string) (*component.RebootRequest, error) {
+	for _, name := range slices.Concat(in.Include, in.Exclude) {
+		if !packageName.MatchString(name) {
+			return nil, fmt.Errorf("update the system: %q is no name of a package", name)
+		}
+	}
 	managers := []struct {
 		program string
 		update  func(ctx context.Context, x *component.Execution, include, exclude []string) error

@@ -15,13 +15,6 @@ import (
 //go:embed updateos.ps1
 var updateScript string
 
-func checkUpdateName(name string) error {
-	if strings.TrimSpace(name) == "" || strings.ContainsAny(name, "\r\n\x00") {
-		return fmt.Errorf("%q is neither the number of an update nor a title", name)
-	}
-	return nil
-}
-
 // update installs the updates that are included, of all if there are none, but not those that are excluded.
 func (in UpdateOS) update(ctx context.Context, x *component.Execution, include, exclude []string) (*component.RebootRequest, error) {
 	x = x.With("INGOT_INCLUDE="+strings.Join(include, "\n"), "INGOT_EXCLUDE="+strings.Join(exclude, "\n"))

@@ -32,6 +32,10 @@ func TestOnWindowsOnly(t *testing.T) {
 			t.Errorf("for linux: %v, want %s", err, want)
 		}
 	}
+	titles := []byte("schemaVersion: 1.0\nphases: [{name: build, steps: [{name: A, action: UpdateOS, inputs: {include: ['Security Update *'], exclude: ['*Preview*']}}]}]\n")
+	if _, err := component.Parse("d", titles, Modules().For("windows")); err != nil {
+		t.Errorf("titles of updates: %v", err)
+	}
 	if runtime.GOOS == "windows" {
 		return
 	}
