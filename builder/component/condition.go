@@ -135,7 +135,9 @@ func (c *Condition) text(d *Decoder, node *Node, field string) string {
 	case Null:
 		return ""
 	}
-	d.Report(node, field, "must be a single value, not "+node.describe(), "")
+	if !node.wrong {
+		d.Report(node, field, "must be a single value, not "+node.describe(), node.insteadOfText())
+	}
 	return ""
 }
 

@@ -135,6 +135,9 @@ func (d *Decoder) unknown(fields []inputField, node *Node, field string) {
 
 // value decodes one input.
 func (d *Decoder) value(place reflect.Value, node *Node, field string, required bool) {
+	if node.wrong {
+		return
+	}
 	switch place.Interface().(type) {
 	case *Node:
 		place.Set(reflect.ValueOf(node))
@@ -152,8 +155,8 @@ func (d *Decoder) value(place reflect.Value, node *Node, field string, required 
 			if len(d.problems) >= maxProblems {
 				break
 			}
-			if item.Kind == Null {
-				continue // an empty line of a script
+			if item.Kind == Null || item.wrong {
+				continue // null is an empty line of a script
 			}
 			d.scalar(reflect.ValueOf(&items[i]).Elem(), item, fmt.Sprintf("%s[%d]", field, i), false)
 		}
@@ -178,7 +181,7 @@ func (d *Decoder) value(place reflect.Value, node *Node, field string, required 
 
 func (d *Decoder) scalar(place reflect.Value, node *Node, field string, required bool) {
 	if node.Kind != Scalar {
-		d.Report(node, field, "must be a single value, not "+node.describe(), "")
+		d.Report(node, field, "must be a single value, not "+node.describe(), node.insteadOfText())
 		return
 	}
 	deferred := d.Deferred(node)

@@ -29,6 +29,8 @@ type Node struct {
 	// Line and Column are where the node starts, counted from 1.
 	Line   int `json:"line,omitempty"`
 	Column int `json:"column,omitempty"`
+
+	wrong bool // a map none of whose keys could be read, which was reported
 }
 
 // Entry is a key of a map and its value.
@@ -64,6 +66,14 @@ func (n *Node) describe() string {
 	default:
 		return "the text " + quote(n.Text)
 	}
+}
+
+// insteadOfText is the hint for values that should be texts.
+func (n *Node) insteadOfText() string {
+	if n.Kind == Map {
+		return `a text with ": " in it must be quoted, or written after |`
+	}
+	return ""
 }
 
 // quote quotes text of the user for a message, cut to a bearable length.

@@ -107,8 +107,10 @@ func (p *parser) text(n *Node, field, key string, required bool) (text string, o
 			p.missing(n, value, join(field, key))
 		}
 		return "", false
+	case value.wrong:
+		return "", false
 	case value.Kind != Scalar:
-		p.at(value, join(field, key), "must be a single value, not "+value.describe(), "")
+		p.at(value, join(field, key), "must be a single value, not "+value.describe(), value.insteadOfText())
 		return "", false
 	case required && strings.TrimSpace(value.Text) == "":
 		p.at(value, join(field, key), "is empty", "")
@@ -125,6 +127,8 @@ func (p *parser) list(n *Node, field, key string, required bool) []*Node {
 		if required {
 			p.missing(n, value, join(field, key))
 		}
+		return nil
+	case value.wrong:
 		return nil
 	case value.Kind != List:
 		p.at(value, join(field, key), "must be a list, not "+value.describe(), "write every item after \"- \"")

@@ -50,6 +50,16 @@ func TestParseProblems(t *testing.T) {
 		{"no YAML", "a: b: c\n", []string{"1: mapping values are not allowed in this context; this is not well-formed YAML"}},
 		{"tab", "a:\n\tb: c\n", []string{"2: found character that cannot start any token; " +
 			"YAML is indented with spaces, not tabs; a value that starts with a special character must be quoted"}},
+		{"tab after spaces", "a:\n  - b: c\n\td: e\n", []string{"3: found a tab character that violates indentation; YAML is indented with spaces, not tabs"}},
+		{"text with a colon", step("- name: A\n  action: ExecuteBash\n  inputs:\n    commands:\n      - echo foo: bar"), []string{
+			"15:15: phases[0].steps[0].inputs.commands[0]: must be a single value, not a map; a text with \": \" in it must be quoted, or written after |"}},
+		{"name with a colon", step("- name: {A: b}\n  action: Reboot"), []string{
+			"11:15: phases[0].steps[0].name: must be a single value, not a map; a text with \": \" in it must be quoted, or written after |"}},
+		{"reference in a list without quotes", step("- name: A\n  action: ExecuteBash\n  inputs:\n    commands:\n      - {{ Name }}"), []string{
+			"15:16: a key must be a plain text; a value that starts with a reference, {{ … }}, must be in quotes"}},
+		{"reference without quotes", step("- name: A\n  action: CreateFolder\n  inputs:\n    - path: {{ Name }}\n    - path: {}"), []string{
+			"14:20: a key must be a plain text; a value that starts with a reference, {{ … }}, must be in quotes",
+			"15:19: phases[0].steps[0].inputs[1].path: must be a single value, not a map; a text with \": \" in it must be quoted, or written after |"}},
 		{"two documents", "schemaVersion: 1.0\nphases: [{name: build, steps: [{name: A, action: Reboot}]}]\n---\na: b\n", []string{
 			"3:1: the file holds more than one document; put every component into a file of its own"}},
 		{"not UTF-8", "name: a\nb: \xff\n", []string{"2: the document is not valid UTF-8; save the file as UTF-8"}},
@@ -190,7 +200,6 @@ phases:
 			"43:32: phases[0].steps[8].inputs.delaySeconds: must be between 0 and 86400",
 		}},
 		{"unquoted reference", step("- name: A\n  action: CreateFile\n  inputs:\n    - path: /x\n      content: {{ Name }}"), []string{
-			"15:22: phases[0].steps[0].inputs[0].content: must be a single value, not a map",
 			"15:23: a key must be a plain text; a value that starts with a reference, {{ … }}, must be in quotes",
 		}},
 		{"action's own checks", step(`

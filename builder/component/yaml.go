@@ -81,6 +81,9 @@ func YAMLError(err error, data []byte) (line int, message string) {
 			line++
 		}
 	}
+	if strings.Contains(message, "tab character that violates") {
+		line = tabLine(line, data)
+	}
 	if m := yamlAnchor.FindStringSubmatch(message); m != nil {
 		before, _, _ := bytes.Cut(data, []byte("*"+m[1]))
 		line = bytes.Count(before, []byte("\n")) + 1
@@ -88,10 +91,25 @@ func YAMLError(err error, data []byte) (line int, message string) {
 	return max(line, 1), message // the library leaves the first line out
 }
 
+// tabLine returns the first line after that where a scalar begins which is indented with a tab: the library tells where the scalar begins.
+func tabLine(scalar int, data []byte) int {
+	number := 0
+	for line := range bytes.Lines(data) {
+		number++
+		indent := line[:len(line)-len(bytes.TrimLeft(line, " \t"))]
+		if number > scalar && bytes.IndexByte(indent, '\t') >= 0 {
+			return number
+		}
+	}
+	return scalar
+}
+
 func (r *reader) yamlError(err error, data []byte) {
 	line, message := YAMLError(err, data)
 	hint := "this is not well-formed YAML"
-	if strings.Contains(message, "found character that cannot start any token") {
+	if strings.Contains(message, "tab character") {
+		hint = "YAML is indented with spaces, not tabs"
+	} else if strings.Contains(message, "found character that cannot start any token") {
 		hint = "YAML is indented with spaces, not tabs; a value that starts with a special character must be quoted"
 	}
 	r.report(line, 0, message, hint)
@@ -174,6 +192,7 @@ func (r *reader) mapping(n *Node, y *yaml.Node, depth int) {
 			return
 		}
 	}
+	n.wrong = len(n.Entries) == 0 && len(merged) == 0 && len(y.Content) > 0
 	own := n.keys()
 	for _, e := range merged { // keys of the map itself win over merged ones, earlier merged ones over later ones
 		if !own[e.Key] {
