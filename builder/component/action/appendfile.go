@@ -30,15 +30,15 @@ type AppendFile struct {
 func (in AppendFile) Run(_ context.Context, x *component.Execution) (component.Outcome, error) {
 	path := x.Path(in.Path)
 	if err := mustBeFile(path); err != nil {
-		return component.Outcome{}, fmt.Errorf("append to file %s: %w", in.Path, err)
+		return component.Outcome{}, fmt.Errorf("append to file %s: %w", in.Path, spelled(err, x, in.Path))
 	}
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
-		return component.Outcome{}, fmt.Errorf("append to file %s: %w", in.Path, err)
+		return component.Outcome{}, fmt.Errorf("append to file %s: %w", in.Path, spelled(err, x, in.Path))
 	}
 	_, err = file.Write(in.Encoding.encode(in.Content))
 	if err := errors.Join(err, file.Close()); err != nil {
-		return component.Outcome{}, fmt.Errorf("append to file %s: %w", in.Path, err)
+		return component.Outcome{}, fmt.Errorf("append to file %s: %w", in.Path, spelled(err, x, in.Path))
 	}
 	return component.Outcome{}, nil
 }

@@ -37,17 +37,17 @@ type CreateFile struct {
 
 // Run implements [component.Action].
 func (in CreateFile) Run(_ context.Context, x *component.Execution) (component.Outcome, error) {
-	return component.Outcome{}, in.create(x.Path(in.Path))
+	return component.Outcome{}, in.create(x)
 }
 
-func (in CreateFile) create(path string) error {
+func (in CreateFile) create(x *component.Execution) error {
 	apply, err := in.Ownership.resolve()
 	if err != nil {
 		return fmt.Errorf("create file %s: %w", in.Path, err)
 	}
-	file, err := in.open(path)
+	file, err := in.open(x.Path(in.Path))
 	if err != nil {
-		return fmt.Errorf("create file %s: %w", in.Path, err)
+		return fmt.Errorf("create file %s: %w", in.Path, spelled(err, x, in.Path))
 	}
 	if in.Content != "" {
 		_, err = file.Write(in.Encoding.encode(in.Content))
@@ -56,7 +56,7 @@ func (in CreateFile) create(path string) error {
 		err = apply(file)
 	}
 	if err := errors.Join(err, file.Close()); err != nil {
-		return fmt.Errorf("create file %s: %w", in.Path, err)
+		return fmt.Errorf("create file %s: %w", in.Path, spelled(err, x, in.Path))
 	}
 	return nil
 }

@@ -102,7 +102,7 @@ func (in MSI) msiexec(ctx context.Context, x *component.Execution, action, verb 
 		log = x.Path(in.LogFile)
 		kept = x.DocumentPath(log)
 		if err := os.MkdirAll(filepath.Dir(log), 0o777); err != nil {
-			return component.Outcome{}, fmt.Errorf("make the folder of the log: %w", err)
+			return component.Outcome{}, fmt.Errorf("make the folder of the log: %w", spelled(err, x, in.LogFile))
 		}
 	}
 	code, err := in.execute(ctx, x, in.commandLine(verb, file, log))
@@ -184,7 +184,7 @@ func (in MSI) fetch(ctx context.Context, x *component.Execution, to string) (str
 		return to, err
 	}
 	path := x.Path(in.Path)
-	return path, mustBeFile(path)
+	return path, spelled(mustBeFile(path), x, in.Path)
 }
 
 // object is the package's place in S3.

@@ -41,7 +41,7 @@ type ReadFile struct {
 func (in ReadFile) Run(ctx context.Context, x *component.Execution) (component.Outcome, error) {
 	content, err := in.read(ctx, x.Path(in.Path))
 	if err != nil {
-		return component.Outcome{}, fmt.Errorf("read file %s: %w", in.Path, err)
+		return component.Outcome{}, fmt.Errorf("read file %s: %w", in.Path, spelled(err, x, in.Path))
 	}
 	if in.PrintFileContent {
 		if _, err := io.WriteString(x.Stdout, content); err != nil {

@@ -37,7 +37,7 @@ type SetFileEncoding struct {
 // Run implements [component.Action].
 func (in SetFileEncoding) Run(ctx context.Context, x *component.Execution) (component.Outcome, error) {
 	if err := in.convert(ctx, x.Path(in.Path)); err != nil {
-		return component.Outcome{}, fmt.Errorf("set encoding of file %s: %w", in.Path, err)
+		return component.Outcome{}, fmt.Errorf("set encoding of file %s: %w", in.Path, spelled(err, x, in.Path))
 	}
 	return component.Outcome{}, nil
 }

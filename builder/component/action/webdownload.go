@@ -118,16 +118,16 @@ func (in WebDownload) Run(ctx context.Context, x *component.Execution) (componen
 		x.Notice("the download is not verified: that takes both checksum and algorithm")
 	}
 	if _, err := os.Lstat(destination); err == nil && !in.Overwrite {
-		return outcome, fmt.Errorf("web download to %s: it exists, and overwrite is false", x.DocumentPath(destination))
+		return outcome, fmt.Errorf("web download to %s: it exists, and overwrite is false", in.Destination)
 	}
 	if err := checkPlace(destination, in.Overwrite); err != nil {
-		return outcome, fmt.Errorf("web download to %s: %w", x.DocumentPath(destination), err)
+		return outcome, fmt.Errorf("web download to %s: %w", in.Destination, spelled(err, x, in.Destination))
 	}
 	if in.verify() && in.matches(ctx, destination) {
-		x.Notice(x.DocumentPath(destination) + " has the right checksum already")
+		x.Notice(in.Destination + " has the right checksum already")
 		return outcome, nil
 	}
-	err = retry(ctx, x, func() error { return in.download(ctx, x, destination) })
+	err = retry(ctx, x, func() error { return spelled(in.download(ctx, x, destination), x, in.Destination) })
 	if err != nil {
 		return outcome, fmt.Errorf("web download from %s: %w", withoutSecrets(source), err)
 	}
