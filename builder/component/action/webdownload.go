@@ -109,25 +109,26 @@ func (in WebDownload) Run(ctx context.Context, x *component.Execution) (componen
 	if err != nil {
 		return component.Outcome{}, fmt.Errorf("web download: %w", err)
 	}
-	destination := x.Path(in.Destination)
+	destination, told := x.Path(in.Destination), in.Destination
 	if isFolder(in.Destination) {
 		destination = filepath.Join(destination, fileName(source))
+		told += fileName(source)
 	}
 	outcome := component.Outcome{Outputs: map[string]string{"destination": x.DocumentPath(destination)}}
 	if (in.Checksum == "") != (in.Algorithm.hash == nil) {
 		x.Notice("the download is not verified: that takes both checksum and algorithm")
 	}
 	if _, err := os.Lstat(destination); err == nil && !in.Overwrite {
-		return outcome, fmt.Errorf("web download to %s: it exists, and overwrite is false", in.Destination)
+		return outcome, fmt.Errorf("web download to %s: it exists, and overwrite is false", told)
 	}
 	if err := checkPlace(destination, in.Overwrite); err != nil {
-		return outcome, fmt.Errorf("web download to %s: %w", in.Destination, spelled(err, x, in.Destination))
+		return outcome, fmt.Errorf("web download to %s: %w", told, spelled(err, x, told))
 	}
 	if in.verify() && in.matches(ctx, destination) {
-		x.Notice(in.Destination + " has the right checksum already")
+		x.Notice(told + " has the right checksum already")
 		return outcome, nil
 	}
-	err = retry(ctx, x, func() error { return spelled(in.download(ctx, x, destination), x, in.Destination) })
+	err = retry(ctx, x, func() error { return spelled(in.download(ctx, x, destination), x, told) })
 	if err != nil {
 		return outcome, fmt.Errorf("web download from %s: %w", withoutSecrets(source), err)
 	}
