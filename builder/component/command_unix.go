@@ -38,8 +38,6 @@ func executable(path string) bool {
 	return err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o111 != 0
 }
 
-func executableExtensions(func(string) string) []string { return []string{""} }
-
 // missingEnviron adds what a service started early in the boot does not have, and scripts rely on.
 func missingEnviron(environ []string) (missing []string) {
 	if getenv(environ, "PATH") == "" {

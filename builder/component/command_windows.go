@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"strings"
 	"syscall"
 	"unsafe"
 
@@ -98,15 +97,6 @@ func exitError(err *exec.ExitError) *ExitError { return &ExitError{Code: err.Exi
 func executable(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.Mode().IsRegular()
-}
-
-// executableExtensions are those of PATHEXT; a name that has one already is tried as it is first.
-func executableExtensions(getenv func(string) string) []string {
-	list := getenv("PATHEXT")
-	if list == "" {
-		list = ".COM;.EXE;.BAT;.CMD"
-	}
-	return append([]string{""}, strings.Split(list, ";")...)
 }
 
 func missingEnviron([]string) []string { return nil }

@@ -83,16 +83,14 @@ type Execution struct {
 	nested   func(ctx context.Context, load func(context.Context) (NestedDocument, error)) (*Result, error)
 }
 
-// Path returns where a path of a document is on the machine: relative ones start in the working directory.
+// Path returns where a path of a document is on the machine: relative ones start in the working directory. On Windows \Temp is on the volume
+// of the working directory, and C:file in the working directory if that is on this drive, otherwise at the drive's root.
 func (x *Execution) Path(path string) string {
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(x.WorkingDirectory, path)
-	}
-	path = filepath.Clean(path) // first, so that .. does not lead out of Root
+	path = filepath.Clean(resolvePath(runtime.GOOS, x.WorkingDirectory, path)) // first, so that .. does not lead out of Root
 	if x.Root == "" {
 		return path
 	}
-	return filepath.Join(x.Root, path)
+	return filepath.Join(x.Root, path[len(filepath.VolumeName(path)):])
 }
 
 // DocumentPath is the reverse of Path, for messages and outputs.
@@ -140,11 +138,12 @@ func (x *Execution) Notice(text string) {
 	}
 }
 
-// LookPath finds a program: names without a separator in the folders of PATH, anything else as a path of the document.
+// LookPath finds a program: names without a separator in the folders of PATH, anything else as a path of the document. On Windows the
+// extensions of PATHEXT may be left out.
 func (x *Execution) LookPath(program string) (string, error) {
-	if strings.ContainsRune(program, '/') || strings.ContainsRune(program, filepath.Separator) {
-		path := x.Path(program)
-		if !executable(path) {
+	if isPath(runtime.GOOS, program) {
+		path, ok := findProgram(runtime.GOOS, x.Getenv, x.Path(program), executable)
+		if !ok {
 			return "", fmt.Errorf("find program: %s is not an executable file", program)
 		}
 		return path, nil
@@ -153,10 +152,8 @@ func (x *Execution) LookPath(program string) (string, error) {
 		if !filepath.IsAbs(dir) {
 			continue // a program in the current folder is never meant
 		}
-		for _, ext := range executableExtensions(x.Getenv) {
-			if path := x.Path(filepath.Join(dir, program+ext)); executable(path) {
-				return path, nil
-			}
+		if path, ok := findProgram(runtime.GOOS, x.Getenv, x.Path(filepath.Join(dir, program)), executable); ok {
+			return path, nil
 		}
 	}
 	return "", fmt.Errorf("find program: %s is in no folder of PATH", program)
