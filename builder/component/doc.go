@@ -62,7 +62,7 @@
 //     `{{ aws:ssm:resolve(x) }}` x is the name of a parameter or constant of the document whose value is the name to ask for, or
 //     aws:ssm:OTHER, whose value is that name, or else the name itself.
 //   - What came from a SecureString or from Secrets Manager, and parameters named in RunDocument.SecretParameters, are replaced by *** in
-//     all events, failures, details and chained values: as a whole, line by line, and as they look quoted or in JSON. What commands make
+//     all events, failures, details and chained values: as a whole, line by line, and as they look in paths and URLs, quoted or in JSON. What commands make
 //     of a secret (its digest, its base64) is not known for one. A [State] holds secrets.
 //   - ExecuteDocument has no timeout and one attempt. A document that is running cannot be run again inside of itself, except by a step
 //     with a loop that runs its own document; [MaxNested] bounds that, too. Whether two documents are the same is told by their content.
