@@ -28,6 +28,7 @@ const (
 // step one after the other, those that abort or choose their phases as steps of a driver document, and the one that must end the whole
 // run last. The mistakes of wrong documents are found on the host: they are held against what component validate prints.
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	t.Run("validate", validatesCases)
 	t.Run("guest", func(t *testing.T) { newConformance(t).run() })
 }
