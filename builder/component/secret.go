@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/url"
+	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -91,7 +92,7 @@ func (s *secrets) add(value string) {
 
 // addressForms returns what becomes of a text in paths and URLs.
 func addressForms(text string) []string {
-	forms := []string{filepath.Clean(text), url.PathEscape(text), url.QueryEscape(text), url.UserPassword("", text).String()[len(":"):]}
+	forms := []string{path.Clean(text), filepath.Clean(text), url.PathEscape(text), url.QueryEscape(text), url.UserPassword("", text).String()[len(":"):]}
 	forms = append(forms, url.PathEscape(forms[0]), (&url.URL{Path: "/" + forms[0]}).EscapedPath()[len("/"):])
 	const before = "http://host/"
 	if whole, err := url.Parse(before + text); err == nil { // a ? or # in it divides it
