@@ -40,7 +40,7 @@ func Connect(ctx context.Context, conn net.Conn) (*Client, error) {
 }
 
 func connect(conn net.Conn) (*Client, error) {
-	r := bufio.NewReader(conn)
+	r := bufio.NewReaderSize(conn, 256<<10) // QEMU waits whenever its socket is full, and costs the guest time by it
 	nonce := ""
 	for {
 		line, err := handshakeLine(r)
