@@ -208,7 +208,7 @@ func (r *conformanceRun) run() {
 	r.documents = append(r.documents, configuredDocument{Path: r.driver()})
 	r.add(r.ending[0])
 	config := r.write("config.json", string(r.json(map[string]any{"documents": r.documents})))
-	stdout, stderr := r.run1("component", "run", "--vm", "debian-12", "--config", config, "--log-directory", r.out,
+	stdout, stderr := r.site.run(1, "component", "run", "--vm", "debian-12", "--config", config, "--log-directory", r.out,
 		"--secret-parameters", strings.Join(secrets, ","), "--s3-map", "s3://conformance="+bucket,
 		"--ssm-parameters", filepath.Join(bucket, "parameters.yml"),
 		"--copy", folders+":"+guestFolders, "--copy", bucket+":"+guestDocuments)
@@ -231,9 +231,6 @@ func (r *conformanceRun) run() {
 	}
 	r.compare(detail.Documents, driver)
 }
-
-// run1 runs the program, which must tell that documents have failed.
-func (r *conformanceRun) run1(args ...string) (stdout, stderr string) { return r.site.run(1, args...) }
 
 // keepsSecret looks for a secret in all files of the log folder but the copies of the documents.
 func (r *conformanceRun) keepsSecret(folder, secret string) {
