@@ -194,13 +194,9 @@ func (p *parser) action(n *Node, field string) string {
 		p.at(at, path, fmt.Sprintf("the action %s runs on %s only", name, module.elsewhere), "")
 		return name
 	case known:
-	case slices.Contains(serviceActions(), name):
-		p.at(at, path, fmt.Sprintf("the action %s is not supported by this version of ingot", name), "")
-		return name
 	default:
 		names := slices.Sorted(maps.Keys(p.modules))
-		near := append(slices.Clone(names), serviceActions()...)
-		p.at(at, path, "unknown action "+quote(name), didYouMean(name, near, knownNames("known are", names)))
+		p.at(at, path, "unknown action "+quote(name), didYouMean(name, names, knownNames("known are", names)))
 		return name
 	}
 	inputs := n.Get("inputs")
@@ -234,15 +230,4 @@ func (p *parser) action(n *Node, field string) string {
 		}
 	}
 	return name
-}
-
-// serviceActions are all action modules of the service, so that documents which use one that is not there yet get a better answer than
-// that it is unknown.
-func serviceActions() []string {
-	return []string{
-		"Assert", "ExecuteBash", "ExecuteBinary", "ExecuteDocument", "ExecutePowerShell", "S3Download", "S3Upload", "WebDownload",
-		"AppendFile", "CopyFile", "CopyFolder", "CreateFile", "CreateFolder", "CreateSymlink", "DeleteFile", "DeleteFolder", "ListFiles",
-		"MoveFile", "MoveFolder", "ReadFile", "SetFileEncoding", "SetFileOwner", "SetFolderOwner", "SetFilePermissions",
-		"SetFolderPermissions", "InstallMSI", "UninstallMSI", "Reboot", "SetRegistry", "UpdateOS",
-	}
 }
