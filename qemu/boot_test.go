@@ -134,7 +134,7 @@ StartLimitIntervalSec=0
 [Service]
 ExecStart=/bin/bash -c 'exec 3<>/dev/virtio-ports/org.example.echo.0; while :; do read -r line <&3 || { sleep 0.2; continue; }; echo "got $line" >&3; [ "$line" = end ] && exit; done'
 Restart=always
-RestartSec=5
+RestartSec=2
 `
 
 // initrdWith adds a unit to the base's initrd: a script writes it to /run, where the real system finds it. The initrd
@@ -222,13 +222,8 @@ func TestInjectedUnit(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-	if err := await(t, vm, "the login prompt", `login:$`); err != nil {
-		t.Fatal(err)
-	}
-	if err := vm.PowerDown(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	end, err := vm.WaitShutdown(t.Context(), Wait{Name: "the guest to power off", Limit: 30 * time.Second})
+	// Nobody in the guest listens to its power button yet: a press now is lost.
+	end, err := vm.PowerDown(t.Context(), Wait{Name: "the guest to power off", Limit: 30 * time.Second})
 	if err != nil || end.Reason != GuestShutdown {
 		t.Errorf("%+v, %v", end, err)
 	}

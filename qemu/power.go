@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/digitalocean/go-qemu/qmp"
 )
@@ -34,9 +35,30 @@ func (vm *VM) ending() Ending {
 	return Ending{vm.reason, err}
 }
 
-// PowerDown presses the power button (ACPI) and returns; WaitShutdown waits for the guest to obey.
-func (vm *VM) PowerDown(ctx context.Context) error {
-	return vm.monitor.Execute(ctx, "system_powerdown", nil, nil)
+// pressInterval is how often PowerDown presses the button.
+const pressInterval = 2 * time.Second
+
+// PowerDown presses the power button (ACPI) until the machine is off, as WaitShutdown tells it. A guest that has no
+// program listening to its button yet, which may well be after its login prompt shows, loses a press.
+func (vm *VM) PowerDown(ctx context.Context, w Wait) (Ending, error) {
+	press := func() error { return vm.monitor.Execute(ctx, "system_powerdown", nil, nil) }
+	if err := press(); err != nil {
+		return Ending{}, fmt.Errorf("power down: %w", err)
+	}
+	off := make(chan struct{})
+	defer close(off)
+	go func() {
+		for tick := time.NewTicker(pressInterval); ; {
+			select {
+			case <-tick.C:
+				press() // its error is the machine's end, which WaitShutdown tells
+			case <-off:
+				tick.Stop()
+				return
+			}
+		}
+	}()
+	return vm.WaitShutdown(ctx, w)
 }
 
 // Reset restarts the machine at once, as the reset button does.

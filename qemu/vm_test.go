@@ -285,7 +285,7 @@ func TestCloseIsIdempotentAndConcurrent(t *testing.T) {
 	if !errors.Is(vm.Err(), ErrClosed) {
 		t.Errorf("Err = %v", vm.Err())
 	}
-	if err := vm.PowerDown(t.Context()); !errors.Is(err, ErrMonitorClosed) {
+	if _, err := vm.PowerDown(t.Context(), Wait{Name: "the guest to power off"}); !errors.Is(err, ErrMonitorClosed) {
 		t.Errorf("PowerDown after Close: %v", err)
 	}
 	if _, err := vm.Console().Expect(t.Context(), regexp.MustCompile("never")); err == nil {
