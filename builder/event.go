@@ -32,6 +32,10 @@ const (
 	// TestStarted and TestEnded bracket one test VM, named in Test.
 	TestStarted EventType = "testStarted"
 	TestEnded   EventType = "testEnded"
+	// LayerUsed tells in Layer where the build goes on from, instead of booting and running what is in it.
+	LayerUsed EventType = "layerUsed"
+	// LayerSaved tells of a layer that was saved; DurationMS is how long the guest stood still for it.
+	LayerSaved EventType = "layerSaved"
 	// Warning has a Detail that a person should read.
 	Warning EventType = "warning"
 	// ComponentEvent carries an event of the component engine.
@@ -57,6 +61,24 @@ type Event struct {
 	Component  *component.Event `json:"component,omitempty"`
 	Failure    *Failure         `json:"failure,omitempty"`
 	Manifest   *Manifest        `json:"manifest,omitempty"`
+	Layer      *LayerEvent      `json:"layer,omitempty"`
 	// Problems are the mistakes of the recipe and its components.
 	Problems component.Problems `json:"problems,omitempty"`
+}
+
+// LayerEvent is about a saved state of the guest.
+type LayerEvent struct {
+	ID string `json:"id"`
+	// Components are those that are wholly in it, by name, in their order; Component and Step name what it ends with, empty for a layer
+	// that is nothing but the booted base.
+	Components []string `json:"components"`
+	Component  string   `json:"component,omitempty"`
+	Step       string   `json:"step,omitempty"`
+	// SavesMS is what the boot and the steps in it took when they ran.
+	SavesMS int64 `json:"savesMs"`
+	// Memory tells that the guest goes on where it was; else it boots from the layer's disk, for the reason in Why.
+	Memory bool   `json:"memory"`
+	Why    string `json:"why,omitempty"`
+	// SizeBytes is what the layer alone takes on the disk.
+	SizeBytes int64 `json:"sizeBytes,omitempty"`
 }
