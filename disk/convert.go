@@ -133,6 +133,15 @@ func creationOptions(dst Image) string {
 // CreateOverlay makes an empty qcow2 file at path whose backing file is backing: reads fall through to it, writes stay in the
 // overlay. size is the virtual size in bytes, 0 for that of the backing file. The backing file's path is stored absolute.
 func CreateOverlay(ctx context.Context, path string, backing Image, size int64) error {
+	return createOverlay(ctx, path, backing, size)
+}
+
+// PrepareOverlay is CreateOverlay on an image that will only later be at its path. size must be given.
+func PrepareOverlay(ctx context.Context, path string, backing Image, size int64) error {
+	return createOverlay(ctx, path, backing, size, "-u")
+}
+
+func createOverlay(ctx context.Context, path string, backing Image, size int64, options ...string) error {
 	fail := func(err error) error { return fmt.Errorf("create overlay %s: %w", path, err) }
 	driver, err := backing.Format.driver()
 	if err != nil {
@@ -147,7 +156,8 @@ func CreateOverlay(ctx context.Context, path string, backing Image, size int64) 
 		return fail(err)
 	}
 	defer out.Close()
-	args := []string{"create", "-q", "-f", "qcow2", "-F", driver, "-b", base, FilePath(0)}
+	args := append([]string{"create", "-q", "-f", "qcow2", "-F", driver, "-b", base}, options...)
+	args = append(args, FilePath(0))
 	if size > 0 {
 		args = append(args, strconv.FormatInt(size, 10))
 	}
