@@ -160,23 +160,13 @@ func (a *argList) disks(disks []Disk) {
 	}
 	sata := 0
 	for i, d := range disks {
-		node := fmt.Sprintf("disk%d", i)
+		node := diskNode(i)
 		a.backing(node, d.Backing)
-		top := blockNode{"node-name": node, "driver": d.Format}
-		if d.ReadOnly {
-			top["read-only"] = true
-		} else {
-			top["discard"] = "unmap"
-			top["detect-zeroes"] = "unmap"
+		backing := ""
+		if len(d.Backing) > 0 {
+			backing = node + "-backing0"
 		}
-		d.Cache.apply(top)
-		switch {
-		case len(d.Backing) > 0:
-			top["backing"] = node + "-backing0"
-		case hasBacking(d.Format):
-			top["backing"] = nil
-		}
-		a.blockdev(top, fileNode(d.Path, d.ReadOnly, d.Cache))
+		a.blockdev(d.node(node, backing))
 
 		dev := ""
 		switch d.Interface {
@@ -205,6 +195,28 @@ func (a *argList) disks(disks []Disk) {
 	}
 	// Nothing but the disks named is tried, so that the firmware says soon that none boots.
 	a.add("-boot", "strict=on,menu=off")
+}
+
+// diskNode is the name of a disk's block node, as the machine starts with it.
+func diskNode(i int) string { return fmt.Sprintf("disk%d", i) }
+
+// node is the disk's own block node with the file below it. backing names the node of its backing file, "" if there is none.
+func (d *Disk) node(name, backing string) (node, file blockNode) {
+	node = blockNode{"node-name": name, "driver": d.Format}
+	if d.ReadOnly {
+		node["read-only"] = true
+	} else {
+		node["discard"] = "unmap"
+		node["detect-zeroes"] = "unmap"
+	}
+	d.Cache.apply(node)
+	switch {
+	case backing != "":
+		node["backing"] = backing
+	case hasBacking(d.Format):
+		node["backing"] = nil
+	}
+	return node, fileNode(d.Path, d.ReadOnly, d.Cache)
 }
 
 // backing gives the nodes of a backing chain, <node>-backing0 the nearest to the disk.

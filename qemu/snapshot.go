@@ -31,9 +31,16 @@ func (vm *VM) SaveState(ctx context.Context, w io.Writer) error {
 func (vm *VM) saveState(ctx context.Context, w io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, stateLimit)
 	defer cancel()
+	vm.saving.Lock()
+	defer vm.saving.Unlock()
 	if err := vm.monitor.Execute(ctx, "stop", nil, nil); err != nil {
 		return err
 	}
+	return vm.writeState(ctx, w, func() error { return nil })
+}
+
+// writeState writes a stopped guest's state to w and calls complete once QEMU has sent all of it, when w may still be taking the rest.
+func (vm *VM) writeState(ctx context.Context, w io.Writer, complete func() error) error {
 	// A stream that somebody else must not be able to read: the folder is the VM's own.
 	path := vm.dir.file(stateSocket)
 	listener, err := net.Listen("unix", path)
@@ -68,11 +75,12 @@ func (vm *VM) saveState(ctx context.Context, w io.Writer) error {
 			return err
 		}
 	}
+	err = complete()
 	select {
-	case err := <-copied:
-		return err
+	case copyErr := <-copied:
+		return errors.Join(copyErr, err)
 	case <-ctx.Done():
-		return ctx.Err()
+		return errors.Join(ctx.Err(), err)
 	}
 }
 
@@ -96,7 +104,7 @@ func (vm *VM) migrated(ctx context.Context) error {
 			return fmt.Errorf("migration %s: %s", status.Status, status.Error)
 		}
 		select {
-		case <-time.After(10 * time.Millisecond):
+		case <-time.After(2 * time.Millisecond):
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -30,7 +30,10 @@ type VM struct {
 	stop    func() bool       // stops watching Start's context
 	done    chan struct{}     // closed when the process is gone and all its output has been read
 
+	saving sync.Mutex // held while the guest's state is saved
+
 	mu       sync.Mutex
+	layers   int           // overlays that Snapshot has put on disk 0
 	changed  chan struct{} // closed and replaced at every change of what follows
 	ports    map[string]portState
 	resets   int
@@ -223,7 +226,7 @@ func (vm *VM) refuseUndeclared(ctx context.Context) error {
 		backing[n.Name] = n.Image.Backing
 	}
 	for i, d := range vm.config.Disks {
-		last, node := d.Path, fmt.Sprintf("disk%d", i)
+		last, node := d.Path, diskNode(i)
 		if n := len(d.Backing); n > 0 {
 			last, node = d.Backing[n-1].Path, fmt.Sprintf("disk%d-backing%d", i, n-1)
 		}
