@@ -147,22 +147,13 @@ func (g *guest) finalise(ctx context.Context) (*facts, error) {
 	return f, g.shutDown(ctx)
 }
 
-// leave ends the guest. If the build failed in it and the recipe's terminateInstanceOnFailure is false, its disk is kept
-// beside the build's logs.
+// leave ends the guest. One that the build failed in can be looked into before, and be kept.
 func (g *guest) leave(ctx context.Context, cause error) error {
 	defer g.Close()
-	if cause == nil || g.vm == nil || g.job.plan.Infrastructure.TerminateInstanceOnFailure || errors.Is(cause, context.Canceled) {
+	if cause == nil || g.vm == nil {
 		return cause
 	}
-	failure := g.job.failure(g.job.current, cause)
-	kept := disk.Image{Path: filepath.Join(g.job.logs, "instance.qcow2"), Format: disk.Qcow2}
-	// What QEMU holds back of the disk is written by its orderly end; a guest that took QEMU with it left what it left.
-	g.vm.Quit(ctx)
-	if err := disk.Convert(ctx, disk.Image{Path: g.overlay, Format: disk.Qcow2}, kept, nil); err != nil {
-		return errors.Join(failure, fmt.Errorf("keep the failed instance's disk: %w", err))
-	}
-	failure.advise("the instance's disk is kept: ingot run " + kept.Path)
-	return failure
+	return g.failed(ctx, cause)
 }
 
 // machine prepares a VM with a root disk; what boots it and the seed are the caller's to add.

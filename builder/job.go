@@ -28,6 +28,9 @@ type Options struct {
 	Accelerator string   // replaces infrastructureConfiguration.accelerator
 	Test        string   // full or none; empty: as the recipe says
 	KeepFailed  bool     // keep the files of an image whose tests fail
+	// OnFailure is given a guest in which the build failed, before it is ended, unless the build was interrupted. Without it the recipe's
+	// terminateInstanceOnFailure decides whether the guest is kept.
+	OnFailure func(context.Context, *FailedGuest)
 }
 
 // job is one build under way.

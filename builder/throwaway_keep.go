@@ -25,60 +25,70 @@ func (t *throwaway) keep(ctx context.Context) (string, error) {
 	s := &t.saved
 	s.ID, s.Disks, s.Seed = newVMID(s.Base), []string{diskName(0)}, filepath.Base(t.seedPath())
 	t.doing("saving the VM as %s", s.ID)
-	if err := t.freeze(ctx, 0); err != nil {
+	if err := t.freeze(ctx, s, 0); err != nil {
 		return "", err
 	}
-	if err := s.write(t.folder); err != nil {
-		return "", err
-	}
-	if err := os.RemoveAll(filepath.Join(t.folder, "initrd")); err != nil { // made anew each time
-		return "", err
-	}
-	if err := mkdir(t.builder.vmsPath()); err != nil {
-		return "", err
-	}
-	return s.ID, os.Rename(t.folder, filepath.Join(t.builder.vmsPath(), s.ID))
+	return s.ID, t.builder.keepSaved(t.folder, s)
 }
 
-// freeze ends the VM with its state in the file memory-N of its folder, and notes what that needs.
-func (t *throwaway) freeze(ctx context.Context, n int) error {
-	s := &t.saved
-	s.Version, s.Saved = savedVersion, time.Now().UTC()
-	s.QEMU, s.Accelerator, s.Protocol = t.vm.Binary().Version, t.config.Accelerator.Name, agent.Protocol
-	s.CPUs, s.MemoryMiB, s.Memory = t.config.CPUs, t.config.MemoryMiB, memoryName(n)
-	if t.config.Firmware != nil {
-		s.Firmware = string(t.config.Firmware.Kind)
-	}
-	if d := t.direct; d != nil {
-		s.Kernel = &savedKernel{Path: t.beside(d.kernel), Initrd: t.beside(d.initrd), Append: d.append, Files: d.files}
-	}
-	if err := t.letGo(ctx); err != nil {
+// keepSaved makes a folder with all that a saved VM has a kept VM.
+func (b *Builder) keepSaved(folder string, s *savedVM) error {
+	if err := s.write(folder); err != nil {
 		return err
 	}
-	f, err := disk.Create(filepath.Join(t.folder, s.Memory))
+	if err := os.RemoveAll(filepath.Join(folder, "initrd")); err != nil { // made anew each time
+		return err
+	}
+	if err := mkdir(b.vmsPath()); err != nil {
+		return err
+	}
+	return os.Rename(folder, filepath.Join(b.vmsPath(), s.ID))
+}
+
+// describe notes what the machine is.
+func (m *machine) describe(s *savedVM) {
+	s.Version, s.Saved = savedVersion, time.Now().UTC()
+	s.Accelerator, s.Protocol = m.config.Accelerator.Name, agent.Protocol
+	s.CPUs, s.MemoryMiB = m.config.CPUs, m.config.MemoryMiB
+	if m.config.Firmware != nil {
+		s.Firmware = string(m.config.Firmware.Kind)
+	}
+	if d := m.direct; d != nil {
+		s.Kernel = &savedKernel{Path: m.beside(d.kernel), Initrd: m.beside(d.initrd), Append: d.append, Files: d.files}
+	}
+}
+
+// freeze ends the machine with its state in the file memory-N of its folder, and notes what that needs.
+func (m *machine) freeze(ctx context.Context, s *savedVM, n int) error {
+	m.describe(s)
+	s.QEMU, s.Memory = m.vm.Binary().Version, memoryName(n)
+	if err := m.letGo(ctx); err != nil {
+		return err
+	}
+	f, err := disk.Create(filepath.Join(m.folder, s.Memory))
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	if err := t.vm.SaveState(ctx, f); err != nil {
-		return disk.ExplainSpace(err, t.folder, int64(s.MemoryMiB)<<20)
+	if err := m.vm.SaveState(ctx, f); err != nil {
+		return disk.ExplainSpace(err, m.folder, int64(s.MemoryMiB)<<20)
 	}
 	if err := f.Commit(); err != nil {
-		return disk.ExplainSpace(err, t.folder, int64(s.MemoryMiB)<<20)
+		return disk.ExplainSpace(err, m.folder, int64(s.MemoryMiB)<<20)
 	}
 	// An orderly end: what QEMU holds back of the disk is written.
-	if err := t.vm.Quit(ctx); err != nil {
+	if err := m.vm.Quit(ctx); err != nil {
 		return err
 	}
-	return t.Close()
+	return m.Close()
 }
 
 // letGo gets the guest ready to be stopped: its disk is as whole as it can be, in case it must boot from it one day, and its agent waits for
 // the next session.
-func (t *throwaway) letGo(ctx context.Context) error {
+func (m *machine) letGo(ctx context.Context) error {
 	wait := qemu.Wait{Name: "the guest to write to its disk", Limit: freezeLimit}
-	err := t.vm.Await(ctx, wait, func(ctx context.Context) error {
-		_, err := t.agent.Exec(ctx, agent.Command{Path: "/bin/sh", Args: []string{"-c", "sync"}}, nil)
+	err := m.vm.Await(ctx, wait, func(ctx context.Context) error {
+		_, err := m.agent.Exec(ctx, agent.Command{Path: "/bin/sh", Args: []string{"-c", "sync"}}, nil)
 		return err
 	})
 	if err != nil {
@@ -86,19 +96,19 @@ func (t *throwaway) letGo(ctx context.Context) error {
 	}
 	closed := make(chan error, 1)
 	wait = qemu.Wait{Name: "the agent to end the session", Limit: freezeLimit}
-	return t.vm.Await(ctx, wait, func(ctx context.Context) error {
-		go func() { closed <- t.vm.PortClosed(ctx, agent.PortName) }()
+	return m.vm.Await(ctx, wait, func(ctx context.Context) error {
+		go func() { closed <- m.vm.PortClosed(ctx, agent.PortName) }()
 		time.Sleep(10 * time.Millisecond) // so that it looks before there is something to see
-		t.agent.Close()
+		m.agent.Close()
 		return <-closed
 	})
 }
 
-func (t *throwaway) seedPath() string { return t.config.Disks[len(t.config.Disks)-1].Path }
+func (m *machine) seedPath() string { return m.config.Disks[len(m.config.Disks)-1].Path }
 
 // beside gives the name of a file of the VM's own folder, or the path of another.
-func (t *throwaway) beside(path string) string {
-	if filepath.Dir(path) == t.folder {
+func (m *machine) beside(path string) string {
+	if filepath.Dir(path) == m.folder {
 		return filepath.Base(path)
 	}
 	return path
@@ -278,8 +288,12 @@ func (vm *VM) bootSaved(ctx context.Context) error {
 
 // Shell runs a shell or a command in the guest; see agent.Client.Shell. A guest that goes down meanwhile is a *qemu.WaitError.
 func (vm *VM) Shell(ctx context.Context, shell agent.Shell, streams agent.Streams) (status int, err error) {
-	err = vm.vm.Await(ctx, qemu.Wait{Name: "the shell to end"}, func(ctx context.Context) error {
-		status, err = vm.agent.Shell(ctx, shell, streams)
+	return vm.shell(ctx, shell, streams)
+}
+
+func (m *machine) shell(ctx context.Context, shell agent.Shell, streams agent.Streams) (status int, err error) {
+	err = m.vm.Await(ctx, qemu.Wait{Name: "the shell to end"}, func(ctx context.Context) error {
+		status, err = m.agent.Shell(ctx, shell, streams)
 		return err
 	})
 	return status, err
@@ -316,7 +330,7 @@ func (vm *VM) save(ctx context.Context, n int) error {
 			return err
 		}
 	default:
-		if err := vm.freeze(ctx, n); err != nil {
+		if err := vm.freeze(ctx, &vm.saved, n); err != nil {
 			return err
 		}
 	}

@@ -19,14 +19,16 @@ import (
 )
 
 // savedVM is vm.json, the record of a VM that was kept: $INGOT_HOME/vms/ID/vm.json. All that it names lies beside it, except for the base's
-// disk and, as long as the guest has the base's kernel, kernel and initrd.
+// disk, the disks of layers and, as long as the guest has the base's kernel, kernel and initrd. The IDs of those layers are also in the file
+// layers beside it, one a line.
 //
 // A saved VM does not change while it is open: a session writes to an overlay of its own in a workspace, and becomes part of the saved VM
 // by the rename of a new vm.json, or not at all.
 type savedVM struct {
 	Version int       `json:"version"`
 	ID      string    `json:"id"`
-	Base    string    `json:"base"` // as the user named it
+	Base    string    `json:"base"`            // as the user named it
+	Build   string    `json:"build,omitempty"` // NAME/VERSION/BUILD, of the guest of a build
 	Created time.Time `json:"created"`
 	Saved   time.Time `json:"saved"`
 
@@ -45,7 +47,8 @@ type savedVM struct {
 
 	Kernel *savedKernel `json:"kernel,omitempty"`
 
-	BaseDisk string   `json:"baseDisk,omitempty"` // absolute path; empty when Disks need none
+	BaseDisk string   `json:"baseDisk,omitempty"` // raw, absolute path; empty when Disks need none
+	Below    []string `json:"below,omitempty"`    // qcow2 between BaseDisk and Disks, absolute paths, topmost first
 	Disks    []string `json:"disks"`              // qcow2, each on top of the one before
 	Seed     string   `json:"seed"`
 	Memory   string   `json:"memory,omitempty"` // the state of QEMU; empty: the guest boots from its disk
@@ -62,6 +65,7 @@ type savedKernel struct {
 const (
 	savedVersion = 1
 	savedRecord  = "vm.json"
+	savedLayers  = "layers"
 	savedLock    = "lock"
 	// maxDisks is how deep a chain of overlays may become before it is written out as one.
 	maxDisks = 16
@@ -120,6 +124,11 @@ func readSaved(dir string) (*savedVM, error) {
 			return nil, fmt.Errorf("%s: %q is not the name of a file beside it", filepath.Join(dir, savedRecord), name)
 		}
 	}
+	for _, path := range append(slices.Clone(s.Below), s.BaseDisk) {
+		if path != "" && !filepath.IsAbs(path) {
+			return nil, fmt.Errorf("%s: %q is not an absolute path", filepath.Join(dir, savedRecord), path)
+		}
+	}
 	if len(s.Disks) == 0 || s.ID != filepath.Base(dir) {
 		return nil, fmt.Errorf("%s: is of another VM", filepath.Join(dir, savedRecord))
 	}
@@ -131,6 +140,9 @@ func (s *savedVM) chain(dir string) []qemu.Image {
 	var chain []qemu.Image
 	for _, name := range slices.Backward(s.Disks) {
 		chain = append(chain, qemu.Image{Path: filepath.Join(dir, name), Format: driver(disk.Qcow2)})
+	}
+	for _, path := range s.Below {
+		chain = append(chain, qemu.Image{Path: path, Format: driver(disk.Qcow2)})
 	}
 	if s.BaseDisk != "" {
 		chain = append(chain, qemu.Image{Path: s.BaseDisk, Format: driver(disk.Raw)})
