@@ -87,6 +87,7 @@ func oneOf(flag, value string, allowed ...string) error {
 func newBuild() *cobra.Command {
 	var f buildFlags
 	var services serviceFlags
+	var failing onFailure
 	var verbose, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "build RECIPE",
@@ -96,10 +97,13 @@ the components, finalises the instance, writes the files, boots those very files
 VMs to test them, and only then puts them into the output folder with their manifest.
 
 An image whose tests fail leaves no file, unless --keep-failed is given.
+When a step fails on a terminal, ingot asks whether to open a shell in the guest, to keep the guest
+for ingot shell, console and cp, or to end it: see --on-failure.
 Exit status: 0 done, 1 the build or a test failed, 2 a mistake in the recipe or the flags
 (nothing was changed), 130 interrupted.`,
 		Example: `  ingot build web-server.yaml -o out
   ingot build web-server.yaml --format raw,vmdk --test=none
+  ingot build web-server.yaml --on-failure=keep
   ingot build web-server.yaml --json | jq -r 'select(.type=="stageEnded") | .stage'`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -110,6 +114,10 @@ Exit status: 0 done, 1 the build or a test failed, 2 a mistake in the recipe or 
 			if b.Services, err = services.open(cmd.Context()); err != nil {
 				return err
 			}
+			if err := failing.open(asJSON); err != nil {
+				return err
+			}
+			o.OnFailure = failing.handle
 			if asJSON {
 				events := json.NewEncoder(cmd.OutOrStdout())
 				b.Events = func(e builder.Event) { events.Encode(e) }
@@ -121,13 +129,14 @@ Exit status: 0 done, 1 the build or a test failed, 2 a mistake in the recipe or 
 			m, err := b.Build(cmd.Context(), o)
 			p.close()
 			if err != nil {
-				return err
+				return failing.ended(err)
 			}
 			return printFinished(cmd, m, p.output)
 		},
 	}
 	f.register(cmd)
 	services.register(cmd)
+	failing.register(cmd)
 	cmd.Flags().BoolVar(&f.keepFailed, "keep-failed", false, "keep the files of an image whose tests fail")
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "show what the guest's commands print")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one event a line, as JSON")

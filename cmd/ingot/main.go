@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"runtime"
@@ -84,7 +85,7 @@ func report(err error) int {
 	return exitFailed
 }
 
-func printFailure(w *os.File, failure *builder.Failure) {
+func printFailure(w io.Writer, failure *builder.Failure) {
 	for i, line := range failure.Lines() {
 		if i == 0 {
 			line = "ingot: " + line

@@ -173,8 +173,7 @@ func openShell(ctx context.Context, b *builder.Builder, id string, command []str
 		fmt.Fprintf(os.Stderr, "ingot: %s was booted from its disk: %s\n", vm.ID(), printable(vm.Why))
 	}
 	status, err := attach(ctx, vm, command)
-	var ended *qemu.WaitError
-	down := errors.As(err, &ended) && (ended.Reason == qemu.WaitShutdown || ended.Reason == qemu.WaitReset)
+	down := wentDown(err)
 	if err != nil && !down {
 		return fmt.Errorf("%w; the VM is as it was before this shell: %s", err, vm.ID())
 	}
@@ -196,14 +195,24 @@ func openShell(ctx context.Context, b *builder.Builder, id string, command []str
 	return nil
 }
 
+// sheller is a guest that runs shells: see agent.Client.Shell.
+type sheller interface {
+	Shell(ctx context.Context, shell agent.Shell, streams agent.Streams) (status int, err error)
+}
+
 // attach connects the guest's shell with this process's terminal, or a command with its standard streams.
-func attach(ctx context.Context, vm *builder.VM, command []string) (int, error) {
+func attach(ctx context.Context, guest sheller, command []string) (int, error) {
 	shell := agent.Shell{Command: command}
 	streams := agent.Streams{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
-	terminal := int(os.Stdin.Fd())
-	if len(command) > 0 || !term.IsTerminal(terminal) || !term.IsTerminal(int(os.Stdout.Fd())) {
-		return vm.Shell(ctx, shell, streams)
+	if len(command) > 0 || !term.IsTerminal(int(os.Stdin.Fd())) || !term.IsTerminal(int(os.Stdout.Fd())) {
+		return guest.Shell(ctx, shell, streams)
 	}
+	return attachTerminal(ctx, guest, shell, streams)
+}
+
+// attachTerminal connects a shell with this process's terminal: every key is the guest's, and its terminal is as large as this one.
+func attachTerminal(ctx context.Context, guest sheller, shell agent.Shell, streams agent.Streams) (int, error) {
+	terminal := int(os.Stdin.Fd())
 	measure := func() agent.Size {
 		columns, rows, err := term.GetSize(terminal)
 		if err != nil {
@@ -239,5 +248,11 @@ func attach(ctx context.Context, vm *builder.VM, command []string) (int, error) 
 		return 0, err
 	}
 	defer term.Restore(terminal, state)
-	return vm.Shell(ctx, shell, streams)
+	return guest.Shell(ctx, shell, streams)
+}
+
+// wentDown tells whether a guest switched itself off or rebooted.
+func wentDown(err error) bool {
+	var ended *qemu.WaitError
+	return errors.As(err, &ended) && (ended.Reason == qemu.WaitShutdown || ended.Reason == qemu.WaitReset)
 }
