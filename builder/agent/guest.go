@@ -183,6 +183,10 @@ func (s *Server) serveStream(ctx context.Context, stream *yamux.Stream) {
 		// The host reads no more: an answer that is being written must not wait for it.
 		stream.SetWriteDeadline(time.Unix(1, 0))
 	}()
+	if req.Tar != nil {
+		sendTar(ctx, *req.Tar, stream)
+		return
+	}
 	if req.Run != nil {
 		s.run(ctx, *req.Run, req.Services, stream)
 		return

@@ -167,7 +167,7 @@ func (c *Client) Ready(ctx context.Context) (*Ready, error) {
 }
 
 // Run runs component documents and gives each event to events, in order, as it comes. The result may ask for a reboot
-// (component.Runner), which is the caller's to do. An error means that the run itself could not go on, never that a
+// (component.Runner), which is the caller's to do, or say that the run is paused, if the request asks for that. An error means that the run itself could not go on, never that a
 // step failed.
 //
 // While they run, documents may reach the services: what those give, they give to whatever asks in the guest.
@@ -193,6 +193,8 @@ func checkResult(r *component.Result) error {
 		ok = r.Failure == nil && r.FailedSteps == 0
 	case component.StatusFailed:
 		ok = r.Failure != nil
+	case component.StatusPaused:
+		ok = r.State != nil && r.Failure == nil && r.FailedSteps == 0
 	case component.StatusReboot:
 		ok = r.State != nil && r.RebootDelaySeconds >= 0 && r.RebootDelaySeconds <= maxRebootDelay
 	}

@@ -13,7 +13,7 @@
 // # Wire
 //
 // The port is a byte pipe that outlives both ends: bytes of a guest that has since rebooted may still be in it. So the
-// agent repeats the line "INGOT-AGENT 2 NONCE" with a fresh nonce until the host answers "INGOT-HOST 2 NONCE", and closes
+// agent repeats the line "INGOT-AGENT 3 NONCE" with a fresh nonce until the host answers "INGOT-HOST 3 NONCE", and closes
 // the handshake with "INGOT-GO NONCE"; everything before those lines is thrown away. After them both sides speak yamux
 // (github.com/hashicorp/yamux), the host as client. Each stream starts with one JSON line, a request, and is answered by
 // JSON lines; bulk data follows its line as it is, with the length the line gave. What runs of documents and shells say comes in frames
@@ -39,7 +39,7 @@ const PortName = "org.ingot.agent.0"
 
 const (
 	// Protocol is the version of the wire; both ends must have the same.
-	Protocol = 2
+	Protocol = 3
 
 	// maxLine bounds one JSON line. The largest are run requests: at most 20 documents of at most 1 MiB each.
 	maxLine = 32 << 20
@@ -60,6 +60,7 @@ type request struct {
 	Shell *Shell             `json:"shell,omitempty"`
 	Wake  *wakeRequest       `json:"wake,omitempty"`
 	Serve *serveRequest      `json:"serve,omitempty"`
+	Tar   *tarRequest        `json:"tar,omitempty"`
 
 	Services *runServices `json:"services,omitempty"` // beside Run
 }
@@ -85,6 +86,8 @@ type response struct {
 	Size   *int64            `json:"size,omitempty"` // that many bytes follow this line
 	Boot   *BootFiles        `json:"boot,omitempty"`
 	Done   bool              `json:"done,omitempty"`
+	// Skipped is told while an archive is sent.
+	Skipped *Skipped `json:"skipped,omitempty"`
 	// Serving says that the run is there to take offers of the host's services.
 	Serving bool `json:"serving,omitempty"`
 }

@@ -6,7 +6,7 @@ import (
 )
 
 // keep remembers the inputs and outputs of a step if later steps refer to them.
-func (x *run) keep(key stepKey, c ChainedStep) error {
+func (x *run) keep(key stepName, c ChainedStep) error {
 	s := x.state
 	if !x.parsed[s.Document].chains[key] {
 		return nil
@@ -28,7 +28,7 @@ func (x *run) keep(key stepKey, c ChainedStep) error {
 // forget removes what an earlier attempt left.
 func (x *run) forget(c *ChainedStep) {
 	x.chained -= c.size()
-	delete(x.scopes[c.Document].steps, stepKey{c.Phase, c.Step})
+	delete(x.scopes[c.Document].steps, stepName{c.Phase, c.Step})
 	for i, kept := range x.state.Chained {
 		if kept.Document == c.Document && kept.Phase == c.Phase && kept.Step == c.Step {
 			x.state.Chained = append(x.state.Chained[:i], x.state.Chained[i+1:]...)

@@ -19,7 +19,7 @@ type Document struct {
 	Phases []Phase
 
 	file   string
-	chains map[stepKey]bool // the steps whose inputs or outputs are referred to by later steps
+	chains map[stepName]bool // the steps whose inputs or outputs are referred to by later steps
 }
 
 // Parameter is a value that the caller may give. Its type is always string.

@@ -17,7 +17,8 @@ const (
 	PhaseEnded    EventType = "phaseEnded"
 	DocumentEnded EventType = "documentEnded"
 	// Reboot is the last event of a run that has to be resumed after a reboot. No ended events go before it, unless the step was the
-	// Reboot action; the resumed run does not repeat documentStarted and phaseStarted.
+	// Reboot action; the resumed run does not repeat documentStarted and phaseStarted. A pause has no event: those of all parts of a run
+	// together are those of one without pauses.
 	Reboot EventType = "reboot"
 )
 
@@ -68,6 +69,8 @@ const (
 	StatusFailed  Status = "failed"
 	// StatusReboot is the status of a run that wants a reboot.
 	StatusReboot Status = "reboot"
+	// StatusPaused is the status of a run that has stopped between two steps because the request says so.
+	StatusPaused Status = "paused"
 	// StatusIgnoredFailure is that of a failed step with onFailure Ignore.
 	StatusIgnoredFailure Status = "ignoredFailure"
 	// StatusSkipped is that of a step whose condition said so. It counts as success.

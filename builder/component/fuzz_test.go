@@ -43,7 +43,7 @@ func FuzzExpand(f *testing.F) {
 		r := &resolver{
 			scope: scope{
 				values: map[string]string{"Name": value},
-				steps: map[stepKey]*ChainedStep{{"build", "A"}: {
+				steps: map[stepName]*ChainedStep{{"build", "A"}: {
 					Inputs:  &Node{Kind: Map, Entries: []Entry{{Key: "commands", Value: &Node{Kind: List, Items: []*Node{{Kind: Scalar, Text: value}, {Kind: Scalar, Text: "b"}}}}}},
 					Outputs: []map[string]string{{"stdout": value}},
 				}},

@@ -12,10 +12,10 @@ type referenceChecker struct {
 	*parser
 	document *Document
 	locator  *locator
-	names    []string             // of parameters and constants
-	steps    map[stepKey]position // where every step is
-	here     position             // of the step that is being checked
-	checked  map[string]mistake   // references of that step, by their text
+	names    []string              // of parameters and constants
+	steps    map[stepName]position // where every step is
+	here     position              // of the step that is being checked
+	checked  map[string]mistake    // references of that step, by their text
 }
 
 type position struct{ phase, step int }
@@ -24,8 +24,8 @@ type position struct{ phase, step int }
 type mistake struct{ message, hint string }
 
 func (p *parser) references(d *Document, l *locator) {
-	c := &referenceChecker{parser: p, document: d, locator: l, steps: make(map[stepKey]position)}
-	d.chains = make(map[stepKey]bool)
+	c := &referenceChecker{parser: p, document: d, locator: l, steps: make(map[stepName]position)}
+	d.chains = make(map[stepName]bool)
 	for _, parameter := range d.Parameters {
 		c.names = append(c.names, parameter.Name)
 	}
@@ -34,8 +34,8 @@ func (p *parser) references(d *Document, l *locator) {
 	}
 	for i, phase := range d.Phases {
 		for j, step := range phase.Steps {
-			if _, twice := c.steps[stepKey{phase.Name, step.Name}]; !twice {
-				c.steps[stepKey{phase.Name, step.Name}] = position{i, j}
+			if _, twice := c.steps[stepName{phase.Name, step.Name}]; !twice {
+				c.steps[stepName{phase.Name, step.Name}] = position{i, j}
 			}
 		}
 	}
@@ -135,7 +135,7 @@ func (c *referenceChecker) check(r reference) (message, hint string) {
 }
 
 func (c *referenceChecker) checkChain(r reference) (message, hint string) {
-	key := stepKey{r.phase, r.step}
+	key := stepName{r.phase, r.step}
 	at, ok := c.steps[key]
 	if !ok {
 		return c.noStep(key)
@@ -164,7 +164,7 @@ func (c *referenceChecker) checkChain(r reference) (message, hint string) {
 	return c.checkInput(r, module, step)
 }
 
-func (c *referenceChecker) noStep(key stepKey) (message, hint string) {
+func (c *referenceChecker) noStep(key stepName) (message, hint string) {
 	phases := make(map[string][]string)
 	for _, phase := range c.document.Phases {
 		phases[phase.Name] = []string{}

@@ -43,7 +43,7 @@ func TestResolve(t *testing.T) {
 	text := func(s string) *Node { return &Node{Kind: Scalar, Text: s} }
 	s := scope{
 		values: map[string]string{"Name": "n", "Open": "{{", "Twice": "{{ Name }}"},
-		steps: map[stepKey]*ChainedStep{
+		steps: map[stepName]*ChainedStep{
 			{"build", "A"}: {
 				Inputs: &Node{Kind: Map, Entries: []Entry{
 					{Key: "commands", Value: &Node{Kind: List, Items: []*Node{text("one"), text("two")}}},
@@ -93,7 +93,7 @@ func FuzzReference(f *testing.F) {
 	f.Add("{{ Name }}{{.X}}{{ build.A.outputs.stdout }}{{{ Name }}}{{ aws:ssm:/x }}")
 	s := scope{
 		values: map[string]string{"Name": "{{ Name }}"},
-		steps:  map[stepKey]*ChainedStep{{"build", "A"}: {Outputs: []map[string]string{{"stdout": "{{ Name }}"}}}},
+		steps:  map[stepName]*ChainedStep{{"build", "A"}: {Outputs: []map[string]string{{"stdout": "{{ Name }}"}}}},
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		end := 0

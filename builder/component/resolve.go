@@ -13,7 +13,7 @@ const maxResolved = 16 << 20
 // scope holds what references stand for while a document runs.
 type scope struct {
 	values map[string]string // of parameters and constants
-	steps  map[stepKey]*ChainedStep
+	steps  map[stepName]*ChainedStep
 }
 
 // resolver replaces the references of one step.
@@ -123,7 +123,7 @@ func (r *resolver) chained(ref reference) (string, error) {
 }
 
 func (r *resolver) chainedValue(ref reference) (string, error) {
-	step, ok := r.steps[stepKey{ref.phase, ref.step}]
+	step, ok := r.steps[stepName{ref.phase, ref.step}]
 	switch {
 	case !ok:
 		return "", fmt.Errorf("the step was not executed in this run; was the phase %s selected?", ref.phase)

@@ -42,7 +42,10 @@ type Runner struct {
 func (r *Runner) Run(ctx context.Context, req Request) (*Result, error) {
 	x := &run{
 		Runner: r, request: req, system: r.System.withDefaults(), modules: r.Modules.For(runtime.GOOS),
-		session: &session{secrets: new(secrets), nestedDetails: maxNestedDetails},
+		session: &session{secrets: new(secrets), nestedDetails: maxNestedDetails}, began: time.Now(),
+	}
+	for _, value := range req.Redact {
+		x.secrets.add(value)
 	}
 	if err := x.open(); err != nil {
 		return nil, err
@@ -81,8 +84,9 @@ type run struct {
 	parsed           []*Document
 	scopes           []scope // of the documents
 	state            *State
-	resumed          bool // document and phase were announced before the reboot
+	resumed          bool // document and phase were announced before the reboot or pause
 	chained          int  // bytes kept for references
+	began            time.Time
 
 	depth     int                 // how many steps it is inside of
 	ancestors [][sha256.Size]byte // digests of the documents it is inside of
@@ -106,7 +110,7 @@ func (x *run) open() error {
 			for _, name := range d.SecretParameters {
 				x.secrets.add(values[name])
 			}
-			x.scopes = append(x.scopes, scope{values: values, steps: make(map[stepKey]*ChainedStep)})
+			x.scopes = append(x.scopes, scope{values: values, steps: make(map[stepName]*ChainedStep)})
 		}
 		x.parsed = append(x.parsed, document)
 	}
@@ -122,11 +126,11 @@ func (x *run) open() error {
 	return x.restore()
 }
 
-// execute runs the documents to the end or the next reboot.
+// execute runs the documents to the end, or the next reboot or pause.
 func (x *run) execute(ctx context.Context) (*Result, error) {
 	err := x.documents(ctx)
 	reboot, stopped := errors.AsType[*rebootError](err)
-	if err != nil && !stopped && !errors.Is(err, errAborted) {
+	if err != nil && !stopped && !errors.Is(err, errAborted) && !errors.Is(err, errPaused) {
 		return nil, err
 	}
 	s := x.state
@@ -139,6 +143,10 @@ func (x *run) execute(ctx context.Context) (*Result, error) {
 		result.Status, result.State, result.RebootDelaySeconds = StatusReboot, s, reboot.delaySeconds
 	case s.FailedSteps > 0:
 		result.Status = StatusFailed
+	case errors.Is(err, errPaused):
+		result.Status, result.State = StatusPaused, x.paused()
+	case x.pauses() && s.Ended:
+		result.State = x.paused()
 	}
 	return result, nil
 }
@@ -196,7 +204,7 @@ func (x *run) restore() error {
 	x.state, x.resumed = &state, true
 	for i := range state.Chained {
 		c := state.Chained[i]
-		x.scopes[c.Document].steps[stepKey{c.Phase, c.Step}] = &c
+		x.scopes[c.Document].steps[stepName{c.Phase, c.Step}] = &c
 		x.chained += c.size()
 	}
 	x.openStore()
@@ -223,14 +231,29 @@ func (x *run) selected(phase Phase) bool {
 	return len(x.request.Phases) == 0 || slices.Contains(x.request.Phases, phase.Name)
 }
 
+// next returns the index of the first document from i on that has phases to run, or how many documents there are.
+func (x *run) next(i int) int {
+	for i < len(x.parsed) && !slices.ContainsFunc(x.parsed[i].Phases, x.selected) {
+		i++
+	}
+	return i
+}
+
 func (x *run) documents(ctx context.Context) error {
 	s := x.state
-	for ; s.Document < len(x.parsed); s.Document++ {
-		if !slices.ContainsFunc(x.parsed[s.Document].Phases, x.selected) {
-			continue
-		}
+	next := s.Document
+	if s.Ended {
+		next++
+	}
+	for next = x.next(next); next < len(x.parsed); {
+		x.resumed = x.resumed && next == s.Document
+		s.Document, s.Ended = next, false
 		if err := x.document(ctx, x.parsed[s.Document]); err != nil {
 			return err
+		}
+		s.Ended = true
+		if next = x.next(s.Document + 1); next < len(x.parsed) && x.due(x.request.PauseAfterDocument) {
+			return errPaused
 		}
 	}
 	return nil
@@ -242,11 +265,12 @@ func (x *run) document(ctx context.Context, d *Document) error {
 		s.Phase, s.DocumentStatus = 0, StatusSuccess
 		x.emit(Event{Type: DocumentStarted, Path: x.request.Documents[s.Document].file(), Name: d.Name, Description: d.Description, ExecutionID: s.ExecutionID})
 	}
-	for ; s.Phase < len(d.Phases); s.Phase++ {
-		if !x.selected(d.Phases[s.Phase]) {
+	for i := s.Phase; i < len(d.Phases); i++ {
+		if !x.selected(d.Phases[i]) {
 			continue
 		}
-		err := x.phase(ctx, d.Phases[s.Phase])
+		s.Phase = i
+		err := x.phase(ctx, d.Phases[i], slices.ContainsFunc(d.Phases[i+1:], x.selected))
 		if err != nil && !errors.Is(err, errAborted) {
 			return err
 		}
@@ -260,7 +284,8 @@ func (x *run) document(ctx context.Context, d *Document) error {
 	return nil
 }
 
-func (x *run) phase(ctx context.Context, p Phase) error {
+// phase runs a phase, which more phases of its document may follow.
+func (x *run) phase(ctx context.Context, p Phase, more bool) error {
 	s, start := x.state, time.Now()
 	if !x.resumed {
 		s.Step, s.PhaseStatus = 0, StatusSuccess
@@ -274,6 +299,9 @@ func (x *run) phase(ctx context.Context, p Phase) error {
 		}
 		if err != nil {
 			return err
+		}
+		if (more || s.Step < len(p.Steps)) && x.due(false) {
+			return errPaused
 		}
 	}
 	x.emit(Event{Type: PhaseEnded, Phase: p.Name, Status: s.PhaseStatus, DurationMS: since(start)})

@@ -18,7 +18,7 @@ const MaxReboots = 15
 // maxChained bounds what a run remembers of its steps, in bytes.
 const maxChained = 16 << 20
 
-// State is where a run stands that waits for a reboot. It survives as JSON.
+// State is where a run stands that waits for a reboot, or is paused. It survives as JSON.
 type State struct {
 	Version int `json:"version"`
 	// Digest is that of the request, which must not change.
@@ -29,6 +29,8 @@ type State struct {
 	Document int `json:"document"`
 	Phase    int `json:"phase"`
 	Step     int `json:"step"`
+	// Ended means that the document is over, its end told: the run goes on with the next one.
+	Ended bool `json:"ended,omitempty"`
 	// StepProgress is that of this step.
 	StepProgress
 	// DocumentStatus and PhaseStatus are the statuses so far.
@@ -87,12 +89,12 @@ type ChainedStep struct {
 	Outputs []map[string]string `json:"outputs,omitempty"`
 }
 
-// stepKey names a step of a document.
-type stepKey struct{ phase, step string }
+// stepName names a step of a document.
+type stepName struct{ phase, step string }
 
 // digest identifies what a request runs.
 func (req Request) digest() (string, error) {
-	req.Resume = nil
+	req.Resume, req.PauseAfterMS, req.PauseAfterDocument, req.Redact = nil, 0, false, nil
 	req.Phases = slices.Sorted(slices.Values(req.Phases))
 	data, err := json.Marshal(req)
 	if err != nil {
@@ -122,6 +124,24 @@ func (s *State) fits(digest string, documents []*Document) error {
 		}
 	}
 	return nil
+}
+
+// For returns the state made to fit a request whose steps up to the state's place are the same, though its documents differ otherwise.
+func (s *State) For(req Request) (*State, error) {
+	digest, err := req.digest()
+	if err != nil {
+		return nil, err
+	}
+	fitting := *s
+	fitting.Digest = digest
+	return &fitting, nil
+}
+
+// WithoutParameters returns the state without what the Parameter Store has answered: it is asked again after a resume.
+func (s *State) WithoutParameters() *State {
+	without := *s
+	without.Parameters = nil
+	return &without
 }
 
 // worse returns the status of a whole after one of its parts ended with status part.

@@ -193,7 +193,7 @@ func (a *attempt) execute(ctx context.Context) ended {
 	if end.stays && end.err == nil {
 		return end
 	}
-	kept := a.keep(stepKey{a.phase.Name, a.step.Name}, ChainedStep{Inputs: end.inputs, Outputs: end.outputs, Skipped: end.skipped})
+	kept := a.keep(stepName{a.phase.Name, a.step.Name}, ChainedStep{Inputs: end.inputs, Outputs: end.outputs, Skipped: end.skipped})
 	if kept != nil && end.err == nil {
 		end.err = &finalError{kept}
 	}
