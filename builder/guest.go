@@ -1,13 +1,11 @@
 package builder
 
 import (
-	"bytes"
 	"context"
 	_ "embed"
 	"errors"
 	"fmt"
 	"path/filepath"
-	"strings"
 
 	"github.com/ingot-image/ingot/builder/agent"
 	"github.com/ingot-image/ingot/builder/component"
@@ -121,26 +119,13 @@ func (g *guest) apply(ctx context.Context) (*component.Result, error) {
 //go:embed finalise.sh
 var finaliseScript string
 
-// packageScript lists the installed packages with the distribution's own tool: name, version, architecture.
-const packageScript = `if command -v dpkg-query >/dev/null; then
-	dpkg-query -W -f '${db:Status-Abbrev}\t${Package}\t${Version}\t${Architecture}\n' | sed -n 's/^ii *\t//p'
-elif command -v rpm >/dev/null; then
-	rpm -qa --qf '%{NAME}\t%{EPOCHNUM}:%{VERSION}-%{RELEASE}\t%{ARCH}\n' | sed 's/\t0:/\t/'
-fi`
-
 // finalise makes an image out of the instance and shuts it down.
 func (g *guest) finalise(ctx context.Context) (*facts, error) {
-	out, err := g.exec(ctx, "the list of packages", packageScript)
+	packages, err := g.packages(ctx)
 	if err != nil {
 		return nil, err
 	}
-	f := &facts{os: g.info.OS}
-	for line := range bytes.Lines(out) {
-		fields := strings.Split(strings.TrimSpace(string(line)), "\t")
-		if len(fields) == 3 {
-			f.packages = append(f.packages, Package{Name: fields[0], Version: fields[1], Architecture: fields[2]})
-		}
-	}
+	f := &facts{os: g.info.OS, packages: packages}
 	if _, err := g.exec(ctx, "the guest to be cleaned", finaliseScript, g.job.plan.WorkingDirectory); err != nil {
 		return nil, fmt.Errorf("make an image out of the instance: %w", err)
 	}
