@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -88,7 +87,7 @@ func newBuild() *cobra.Command {
 	var f buildFlags
 	var services serviceFlags
 	var failing onFailure
-	var verbose, asJSON bool
+	var show show
 	cmd := &cobra.Command{
 		Use:   "build RECIPE",
 		Short: "Build and test an image from a recipe",
@@ -114,32 +113,18 @@ Exit status: 0 done, 1 the build or a test failed, 2 a mistake in the recipe or 
 			if b.Services, err = services.open(cmd.Context()); err != nil {
 				return err
 			}
-			if err := failing.open(asJSON); err != nil {
+			if err := failing.open(show.asJSON); err != nil {
 				return err
 			}
 			o.OnFailure = failing.handle
-			if asJSON {
-				events := json.NewEncoder(cmd.OutOrStdout())
-				b.Events = func(e builder.Event) { events.Encode(e) }
-				_, err = b.Build(cmd.Context(), o)
-				return err
-			}
-			p := newProgress(os.Stderr, verbose)
-			b.Events = p.event
-			m, err := b.Build(cmd.Context(), o)
-			p.close()
-			if err != nil {
-				return failing.ended(err)
-			}
-			return printFinished(cmd, m, p.output)
+			return failing.ended(show.build(cmd, b, o))
 		},
 	}
 	f.register(cmd)
 	services.register(cmd)
 	failing.register(cmd)
 	cmd.Flags().BoolVar(&f.keepFailed, "keep-failed", false, "keep the files of an image whose tests fail")
-	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "show what the guest's commands print")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print one event a line, as JSON")
+	show.register(cmd)
 	return cmd
 }
 
