@@ -8,7 +8,7 @@ import (
 // keep remembers the inputs and outputs of a step if later steps refer to them.
 func (x *run) keep(key stepName, c ChainedStep) error {
 	s := x.state
-	if !x.parsed[s.Document].chains[key] {
+	if x.scopes[s.Document].referred[key] == nil {
 		return nil
 	}
 	steps := x.scopes[s.Document].steps

@@ -18,8 +18,7 @@ type Document struct {
 	// Phases are in the order of the document, which is the order they run in.
 	Phases []Phase
 
-	file   string
-	chains map[stepName]bool // the steps whose inputs or outputs are referred to by later steps
+	file string
 }
 
 // Parameter is a value that the caller may give. Its type is always string.

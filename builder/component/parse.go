@@ -15,8 +15,16 @@ import (
 // The error is of type [Problems] and holds everything that is wrong with the document. The document is then what could be read of it, or
 // nil; it must not be run, but its parameters may be looked at.
 func Parse(file string, data []byte, modules Modules) (*Document, error) {
+	return (&parser{reader: reader{file: file}, modules: modules, scans: make(scans)}).parse(data)
+}
+
+// parseOutline parses a document without looking at its actions, what they take and what they give.
+func parseOutline(file string, data []byte) (*Document, error) {
+	return (&parser{reader: reader{file: file}, outline: true, scans: make(scans)}).parse(data)
+}
+
+func (p *parser) parse(data []byte) (*Document, error) {
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
-	p := &parser{reader: reader{file: file}, modules: modules, scans: make(scans)}
 	root := p.read(data)
 	if root == nil || p.stopped {
 		return nil, p.problems.Err()
@@ -26,7 +34,9 @@ func Parse(file string, data []byte, modules Modules) (*Document, error) {
 		return nil, p.problems.Err()
 	}
 	document := p.document(root)
-	p.references(document, newLocator(data))
+	if !p.outline {
+		p.references(document, newLocator(data))
+	}
 	return document, p.problems.Err()
 }
 
@@ -71,6 +81,7 @@ func (p *parser) take(d *Decoder) {
 type parser struct {
 	reader
 	modules Modules
+	outline bool // actions are not looked at
 	scans   scans
 }
 

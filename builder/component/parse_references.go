@@ -6,8 +6,7 @@ import (
 	"slices"
 )
 
-// referenceChecker finds references to what is not there, as far as that can be known before the document runs, and remembers which
-// steps are referred to.
+// referenceChecker finds references to what is not there, as far as that can be known before the document runs.
 type referenceChecker struct {
 	*parser
 	document *Document
@@ -25,7 +24,6 @@ type mistake struct{ message, hint string }
 
 func (p *parser) references(d *Document, l *locator) {
 	c := &referenceChecker{parser: p, document: d, locator: l, steps: make(map[stepName]position)}
-	d.chains = make(map[stepName]bool)
 	for _, parameter := range d.Parameters {
 		c.names = append(c.names, parameter.Name)
 	}
@@ -148,7 +146,6 @@ func (c *referenceChecker) checkChain(r reference) (message, hint string) {
 	if !known || step.Inputs == nil && !r.outputs && !module.InputsOptional {
 		return "", "" // reported where the step is
 	}
-	c.document.chains[key] = true
 	if r.item >= 0 {
 		items := 1
 		if module.list && step.Inputs != nil {

@@ -77,6 +77,9 @@ func (p *parser) steps(phase *Phase, n *Node, field string) {
 		p.known(item, at, stepFields, nil)
 		item = p.rewritten(item)
 		step := Step{Line: item.Line, Column: item.Column, Inputs: item.Get("inputs")}
+		if step.Inputs != nil && step.Inputs.Kind == Null {
+			step.Inputs = nil // not given
+		}
 		var named bool
 		if step.Name, named = p.text(item, at, "name", true); named {
 			p.unique(item, at, step.Name, "step", seen)
@@ -186,6 +189,9 @@ func (p *parser) action(n *Node, field string) string {
 	name, ok := p.text(n, field, "action", true)
 	if !ok {
 		return ""
+	}
+	if p.outline {
+		return name
 	}
 	at, path := n.Get("action"), field+".action"
 	module, known := p.modules[name]

@@ -14,6 +14,8 @@ const maxResolved = 16 << 20
 type scope struct {
 	values map[string]string // of parameters and constants
 	steps  map[stepName]*ChainedStep
+	// referred are the steps whose values later steps want.
+	referred map[stepName]map[string]bool
 }
 
 // resolver replaces the references of one step.

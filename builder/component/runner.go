@@ -110,14 +110,14 @@ func (x *run) open() error {
 			for _, name := range d.SecretParameters {
 				x.secrets.add(values[name])
 			}
-			x.scopes = append(x.scopes, scope{values: values, steps: make(map[stepName]*ChainedStep)})
+			x.scopes = append(x.scopes, scope{values, make(map[stepName]*ChainedStep), document.referred(x.selected)})
 		}
 		x.parsed = append(x.parsed, document)
 	}
 	if len(problems) == 0 {
 		problems = x.checkPhases()
 	}
-	if err := problems.Err(); err != nil {
+	if err := x.secrets.problems(problems).Err(); err != nil {
 		return err
 	}
 	if err := x.makeWorkingDirectory(); err != nil {

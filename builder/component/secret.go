@@ -227,6 +227,21 @@ func (s *secrets) clean(text string) string {
 	return string(appendMasked(nil, data, union(spans), 0, len(data)))
 }
 
+// problems returns problems without the secrets of their texts.
+func (s *secrets) problems(all Problems) Problems {
+	clean := slices.Clone(all)
+	for i := range clean {
+		p := &clean[i]
+		p.Field, p.Message, p.Hint = s.clean(p.Field), s.clean(p.Message), s.clean(p.Hint)
+	}
+	return clean
+}
+
+// in tells whether a text holds a secret.
+func (s *secrets) in(text string) bool {
+	return slices.ContainsFunc(s.all(), func(p pattern) bool { return strings.Contains(text, p.text) })
+}
+
 // event cleans what of an event was not cleaned when it was made: failures, details, names of components and output were. The names of
 // phases, steps and actions stand in the document as they are; references in them have no meaning.
 func (s *secrets) event(e *Event) {

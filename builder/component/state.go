@@ -126,24 +126,6 @@ func (s *State) fits(digest string, documents []*Document) error {
 	return nil
 }
 
-// For returns the state made to fit a request whose steps up to the state's place are the same, though its documents differ otherwise.
-func (s *State) For(req Request) (*State, error) {
-	digest, err := req.digest()
-	if err != nil {
-		return nil, err
-	}
-	fitting := *s
-	fitting.Digest = digest
-	return &fitting, nil
-}
-
-// WithoutParameters returns the state without what the Parameter Store has answered: it is asked again after a resume.
-func (s *State) WithoutParameters() *State {
-	without := *s
-	without.Parameters = nil
-	return &without
-}
-
 // worse returns the status of a whole after one of its parts ended with status part.
 func worse(whole, part Status) Status {
 	switch {

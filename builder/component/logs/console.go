@@ -169,6 +169,9 @@ func (c *console) finish(result *component.Result, cause error) error {
 	case cause == nil && result.Status == component.StatusReboot:
 		c.line("Executor: the run goes on after the reboot")
 		return c.w.Flush()
+	case cause == nil && result.Status == component.StatusPaused:
+		c.line("Executor: the run is paused")
+		return c.w.Flush()
 	case cause == nil:
 		c.line("Executor: FINISHED EXECUTION OF ALL DOCUMENTS")
 	case errors.Is(cause, context.Canceled):
