@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -117,21 +118,33 @@ func (m *machine) beside(path string) string {
 // VM is a kept VM that runs. Close it, after Save or Discard or without: then the saved VM is what it was.
 type VM struct {
 	*throwaway
-	dir  string // of the saved VM
-	lock *os.File
+	dir     string // of the saved VM
+	lock    *os.File
+	console io.Writer
 	// Resumed tells that the guest goes on where it was; else it was booted from its disk, for the reason in Why.
 	Resumed bool
 	Why     string
 }
 
-// OpenVM brings a kept VM, the latest if no ID is given, back to life. progress may be nil. While it is open nobody else can open it.
+// VMOpen says which kept VM to open.
+type VMOpen struct {
+	// VM is the VM's ID; or the build whose guest it is, NAME/VERSION/BUILD; or NAME/VERSION or NAME for the one of these saved last. Empty is
+	// the VM saved last of all.
+	VM string
+	// Console takes what the guest prints on its serial console, without a limit. It may be nil.
+	Console io.Writer
+	// Progress is told what goes on. It may be nil.
+	Progress func(VMProgress)
+}
+
+// OpenVM brings a kept VM back to life. While it is open nobody else can open it.
 //
 // The guest goes on where it was saved, with its clock set and its random numbers its own. Where its memory cannot be used (another
 // version of QEMU, another accelerator, another ingot) it boots from its disk.
-func (b *Builder) OpenVM(ctx context.Context, id string, progress func(VMProgress)) (_ *VM, err error) {
-	t := &throwaway{builder: b, began: time.Now(), progress: progress, stage: StageOpen}
-	vm := &VM{throwaway: t}
-	if vm.dir, vm.lock, err = b.lockKept(id); err != nil {
+func (b *Builder) OpenVM(ctx context.Context, o VMOpen) (_ *VM, err error) {
+	t := &throwaway{builder: b, began: time.Now(), progress: o.Progress, stage: StageOpen}
+	vm := &VM{throwaway: t, console: o.Console}
+	if vm.dir, vm.lock, err = b.lockKept(o.VM); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -148,8 +161,10 @@ func (b *Builder) OpenVM(ctx context.Context, id string, progress func(VMProgres
 		return nil, err
 	}
 	t.saved = *saved
-	if base := t.saved.BaseDisk; base != "" && !exists(base) {
-		return nil, fmt.Errorf("the base of %s is gone: %s; remove the VM with ingot shell --remove %s", saved.ID, base, saved.ID)
+	for _, path := range append(slices.Clone(saved.Below), saved.BaseDisk) {
+		if path != "" && !exists(path) {
+			return nil, fmt.Errorf("a disk that %s lies on is gone: %s; remove the VM with ingot shell --remove %s", saved.ID, path, saved.ID)
+		}
 	}
 	if err := t.open(ctx); err != nil {
 		return nil, err
@@ -200,6 +215,9 @@ func (vm *VM) prepare(ctx context.Context) error {
 		Accelerator: accelerator, CPUs: s.CPUs, MemoryMiB: s.MemoryMiB,
 		Disks:   []qemu.Disk{root},
 		Network: &qemu.Network{}, Ports: []string{agent.PortName}, OnReboot: qemu.Exit, RuntimeDir: t.work.sockets,
+	}
+	if vm.console != nil {
+		t.config.ConsoleLog, t.config.ConsoleLogLimit = vm.console, -1
 	}
 	if s.Firmware != "" {
 		if t.config.Firmware, err = qemu.FindFirmware(qemu.FirmwareKind(s.Firmware)); err != nil {
@@ -336,7 +354,7 @@ func (vm *VM) save(ctx context.Context, n int) error {
 	}
 	overlay := filepath.Join(vm.folder, diskName(n))
 	vm.saved.Disks = append(slices.Clone(vm.saved.Disks), diskName(n))
-	if len(vm.saved.Disks) > maxDisks {
+	if len(vm.saved.Disks)+len(vm.saved.Below) > maxDisks {
 		whole := disk.Image{Path: filepath.Join(vm.folder, "whole.qcow2"), Format: disk.Qcow2}
 		if err := disk.Convert(ctx, disk.Image{Path: overlay, Format: disk.Qcow2}, whole, nil); err != nil {
 			return err
@@ -344,7 +362,7 @@ func (vm *VM) save(ctx context.Context, n int) error {
 		if err := os.Rename(whole.Path, overlay); err != nil {
 			return err
 		}
-		vm.saved.Disks, vm.saved.BaseDisk = []string{diskName(n)}, ""
+		vm.saved.Disks, vm.saved.Below, vm.saved.BaseDisk = []string{diskName(n)}, nil, ""
 	}
 	if seed := vm.seedPath(); filepath.Dir(seed) == vm.folder {
 		// The guest runs its agent from it: it must not replace the one that the VM has as long as the record names that.
@@ -365,7 +383,13 @@ func (vm *VM) save(ctx context.Context, n int) error {
 			return err
 		}
 	}
-	return vm.saved.write(vm.dir)
+	if err := vm.saved.write(vm.dir); err != nil {
+		return err
+	}
+	if len(vm.saved.Below) == 0 {
+		os.Remove(filepath.Join(vm.dir, savedLayers))
+	}
+	return nil
 }
 
 // Discard removes the VM, saved state and all.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/ingot-image/ingot/builder/agent"
 	"github.com/ingot-image/ingot/builder/component"
+	"github.com/ingot-image/ingot/builder/recipe/version"
 	"github.com/ingot-image/ingot/disk"
 	"github.com/ingot-image/ingot/qemu"
 )
@@ -161,6 +162,7 @@ func (s *savedVM) nextDisk() int {
 // KeptVM is a VM that was kept.
 type KeptVM struct {
 	ID        string           `json:"id"`
+	Build     string           `json:"build,omitempty"` // NAME/VERSION/BUILD, of the guest of a build
 	Base      string           `json:"base"`
 	Created   time.Time        `json:"created"` // when it was booted first
 	Saved     time.Time        `json:"saved"`
@@ -188,7 +190,7 @@ func (b *Builder) KeptVMs() ([]KeptVM, error) {
 			continue
 		}
 		vm := KeptVM{
-			ID: s.ID, Base: s.Base, Created: s.Created, Saved: s.Saved, Documents: s.Documents, Status: s.Status, Failure: s.Failure,
+			ID: s.ID, Build: s.Build, Base: s.Base, Created: s.Created, Saved: s.Saved, Documents: s.Documents, Status: s.Status, Failure: s.Failure,
 			Memory: s.Memory != "", SizeBytes: allocated(dir),
 		}
 		lock, err := holdLock(filepath.Join(dir, savedLock))
@@ -207,22 +209,47 @@ var ErrNoSuchVM = errors.New("there is no such kept VM")
 // ErrVMInUse is wrapped by the errors about a VM in which a shell is open.
 var ErrVMInUse = errors.New("a shell is open in the VM already")
 
-// lockKept finds a kept VM and locks it; no ID is the latest.
-func (b *Builder) lockKept(id string) (dir string, lock *os.File, err error) {
-	if id == "" {
-		vms, err := b.KeptVMs()
-		if err != nil {
-			return "", nil, err
-		}
-		if len(vms) == 0 {
-			return "", nil, fmt.Errorf("%w: none was kept; ingot component run --vm … --keep keeps one", ErrNoSuchVM)
-		}
-		id = vms[0].ID
+// findKept finds the kept VMs that a name means, as VMOpen.VM says, the latest first.
+func (b *Builder) findKept(name string) ([]KeptVM, error) {
+	if vmID.MatchString(name) && exists(filepath.Join(b.vmsPath(), name, savedRecord)) {
+		return []KeptVM{{ID: name}}, nil // also one whose record cannot be read, which whoever opens it tells
 	}
+	vms, err := b.KeptVMs()
+	if err != nil {
+		return nil, err
+	}
+	vms = slices.DeleteFunc(vms, func(vm KeptVM) bool { return name != "" && !isBuild(name, vm.Build) })
+	switch {
+	case len(vms) > 0:
+		return vms, nil
+	case name == "":
+		return nil, fmt.Errorf("%w: none was kept; ingot build --on-failure=keep and ingot component run --vm … --keep keep one", ErrNoSuchVM)
+	}
+	return nil, fmt.Errorf("%w: %q; ingot shell --list lists them", ErrNoSuchVM, name)
+}
+
+// isBuild tells whether a name (NAME, NAME/VERSION or NAME/VERSION/BUILD) means a build.
+func isBuild(name, build string) bool {
+	ref, err := version.ParseReference(build)
+	exact, ok := ref.Pattern.Exact()
+	if err != nil || !ok {
+		return false
+	}
+	if !strings.Contains(name, "/") {
+		return version.ResourceName(name) == ref.Name
+	}
+	wanted, err := version.ParseReference(name)
+	return err == nil && wanted.Name == ref.Name && wanted.Pattern.Matches(exact)
+}
+
+// lockKept finds a kept VM and locks it.
+func (b *Builder) lockKept(name string) (dir string, lock *os.File, err error) {
+	vms, err := b.findKept(name)
+	if err != nil {
+		return "", nil, err
+	}
+	id := vms[0].ID
 	dir = filepath.Join(b.vmsPath(), id)
-	if !vmID.MatchString(id) || !exists(filepath.Join(dir, savedRecord)) {
-		return "", nil, fmt.Errorf("%w: %q; ingot shell --list lists them", ErrNoSuchVM, id)
-	}
 	lock, err = holdLock(filepath.Join(dir, savedLock))
 	if err != nil {
 		return "", nil, fmt.Errorf("%w: %s", ErrVMInUse, id)
@@ -230,12 +257,19 @@ func (b *Builder) lockKept(id string) (dir string, lock *os.File, err error) {
 	return dir, lock, nil
 }
 
-// RemoveVM removes a kept VM. One in which a shell is open is not removed.
-func (b *Builder) RemoveVM(id string) error {
-	if id == "" {
+// RemoveVM removes a kept VM, named as in VMOpen.VM; a name that means several is refused. One in which a shell is open is not removed.
+func (b *Builder) RemoveVM(name string) error {
+	if name == "" {
 		return fmt.Errorf("remove a kept VM: %w: no name is given", ErrNoSuchVM)
 	}
-	dir, lock, err := b.lockKept(id)
+	vms, err := b.findKept(name)
+	if err != nil {
+		return fmt.Errorf("remove a kept VM: %w", err)
+	}
+	if len(vms) > 1 {
+		return fmt.Errorf("remove a kept VM: %w: %q means %d of them; ingot shell --list lists them", ErrNoSuchVM, name, len(vms))
+	}
+	dir, lock, err := b.lockKept(vms[0].ID)
 	if err != nil {
 		return fmt.Errorf("remove a kept VM: %w", err)
 	}

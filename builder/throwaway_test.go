@@ -46,7 +46,7 @@ func TestKeptVMs(t *testing.T) {
 	if vms, _ := b.KeptVMs(); !vms[0].InUse || vms[1].InUse {
 		t.Errorf("in use: %+v", vms)
 	}
-	if _, err := b.OpenVM(t.Context(), "new-2", nil); !errors.Is(err, ErrVMInUse) {
+	if _, err := b.OpenVM(t.Context(), VMOpen{VM: "new-2"}); !errors.Is(err, ErrVMInUse) {
 		t.Errorf("OpenVM of a VM in use: %v", err)
 	}
 	if err := b.RemoveVM("new-2"); !errors.Is(err, ErrVMInUse) {
@@ -66,9 +66,48 @@ func TestKeptVMs(t *testing.T) {
 	}
 }
 
+// TestKeptBuilds is about the names of guests of builds.
+func TestKeptBuilds(t *testing.T) {
+	b := &Builder{Home: t.TempDir()}
+	now := time.Now().UTC()
+	for i, s := range []savedVM{
+		{ID: "web-server-1", Build: "web-server/1.0.0/1"}, {ID: "web-server-2", Build: "web-server/1.0.0/2"}, {ID: "web-server-3", Build: "web-server/1.1.0/1"},
+		{ID: "other-4", Build: "other/1.0.0/1"}, {ID: "debian-12-5"},
+	} {
+		s.Disks, s.Saved = []string{"disk-0.qcow2"}, now.Add(time.Duration(i)*time.Second)
+		saveFake(t, b, s)
+	}
+	for name, want := range map[string]string{
+		"": "debian-12-5", "web-server": "web-server-3", "Web Server": "web-server-3", "web-server/1.0.0": "web-server-2", "web-server/1.0.x": "web-server-2",
+		"web-server/x.x.x": "web-server-3", "web-server/1.0.0/1": "web-server-1", "other": "other-4", "web-server-1": "web-server-1",
+		"web-server/1.0.0/3": "", "web-server/2.x.x": "", "web": "", "web-server/": "", "../vms/other-4": "", "debian-12": "",
+	} {
+		dir, lock, err := b.lockKept(name)
+		if want == "" {
+			if !errors.Is(err, ErrNoSuchVM) {
+				t.Errorf("lockKept(%q) = %s, %v", name, dir, err)
+			}
+			continue
+		}
+		if err != nil || filepath.Base(dir) != want {
+			t.Errorf("lockKept(%q) = %s, %v, want %s", name, dir, err, want)
+			continue
+		}
+		lock.Close()
+	}
+	if err := b.RemoveVM("web-server"); !errors.Is(err, ErrNoSuchVM) || !strings.Contains(err.Error(), "3 of them") {
+		t.Errorf("RemoveVM of a name that means three: %v", err)
+	}
+	if err := b.RemoveVM("web-server/1.0.0/2"); err != nil || exists(filepath.Join(b.vmsPath(), "web-server-2")) {
+		t.Errorf("RemoveVM of a build: %v", err)
+	}
+}
+
 func TestReadSaved(t *testing.T) {
 	b := &Builder{Home: t.TempDir()}
 	for name, change := range map[string]func(*savedVM){
+		"base elsewhere":   func(s *savedVM) { s.BaseDisk = "bases/disk.raw" },
+		"layer elsewhere":  func(s *savedVM) { s.Below = []string{"../disk.qcow2"} },
 		"disk elsewhere":   func(s *savedVM) { s.Disks = []string{"../../other.qcow2"} },
 		"memory elsewhere": func(s *savedVM) { s.Memory = "/etc/passwd" },
 		"seed elsewhere":   func(s *savedVM) { s.Seed = ".." },

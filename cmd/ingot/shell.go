@@ -163,7 +163,7 @@ func openShell(ctx context.Context, b *builder.Builder, id string, command []str
 	if len(command) > 0 && !p.terminal {
 		progress = nil // what is printed is the command's
 	}
-	vm, err := b.OpenVM(ctx, id, progress)
+	vm, err := b.OpenVM(ctx, builder.VMOpen{VM: id, Progress: progress})
 	quiet()
 	if err != nil {
 		return kept(err)

@@ -1,0 +1,12 @@
+package builder
+
+import (
+	"context"
+	"io"
+)
+
+// Console connects keys with the serial console of a kept VM, whose output goes to VMOpen.Console, until the escape key (Ctrl-])
+// comes in, the keys end, the guest goes down, or ctx ends, none of which is an error.
+func (vm *VM) Console(ctx context.Context, keys io.Reader) error {
+	return attend(ctx, vm.vm, keys)
+}
