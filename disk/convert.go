@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Image names an image file and the format it has, or is to have.
@@ -21,12 +23,16 @@ type Image struct {
 	Options map[string]string
 	// Compress writes compressed clusters: qcow2 destinations only. VMDK is compressed always.
 	Compress bool
+	// Unsynced leaves it to the caller to flush the file to disk (os.File.Sync) before it counts on it: destinations only. It can be done
+	// beside other work on the file.
+	Unsynced bool
 }
 
 // Progress is told how far an operation has come, from 0 to 1. It is called from another goroutine and must not block.
 type Progress func(fraction float64)
 
-// Convert copies the disk in src into a new file dst with qemu-img. Both formats are given to qemu-img explicitly, and src is
+// Convert copies the disk in src into a new file dst with qemu-img, or from raw to VMDK by itself, on all CPUs, which takes a tenth of
+// the time; on file systems that share blocks between files (btrfs, XFS) a raw file is not copied but cloned. Both formats are given to qemu-img explicitly, and src is
 // not opened with more than it declares: run [CheckSafe] first on a file from elsewhere. Holes stay holes. The file is flushed
 // to disk and appears at dst.Path, replacing what was there, only when it is complete. progress may be nil.
 //
@@ -49,17 +55,42 @@ func convert(ctx context.Context, src, dst Image, progress Progress, extra []str
 	if err != nil {
 		return fail(err)
 	}
-	in, _, err := openRegular(src.Path)
+	in, size, err := openRegular(src.Path)
 	if err != nil {
 		return fail(err)
 	}
+	defer in.Close()
 	needed := allocated(in)
-	in.Close()
 	out, err := Create(dst.Path)
 	if err != nil {
 		return fail(err)
 	}
 	defer out.Close()
+	switch {
+	case src.Format == Raw && dst.Format == VMDK && len(dst.Options) == 0:
+		err = writeVMDK(ctx, out.File, in, size, filepath.Base(dst.Path), progress)
+	case src.Format == Raw && dst.Format == Raw && clone(out.File, in) == nil:
+		if progress != nil {
+			progress(1)
+		}
+	default:
+		err = qemuConvert(ctx, from, fromArgs, dst, dstDriver, out.File, progress, extra)
+	}
+	if err == nil && dst.Unsynced {
+		err = out.commitUnsynced()
+	} else if err == nil {
+		err = out.Commit()
+	}
+	if err != nil {
+		return fail(ExplainSpace(err, filepath.Dir(dst.Path), needed))
+	}
+	return nil
+}
+
+// clone makes a file that shares all blocks of another, where the file system can.
+func clone(out, in *os.File) error { return unix.IoctlFileClone(int(out.Fd()), int(in.Fd())) }
+
+func qemuConvert(ctx context.Context, from string, fromArgs []string, dst Image, driver string, out *os.File, progress Progress, extra []string) error {
 	args := append([]string{"convert"}, fromArgs...)
 	if progress != nil {
 		args = append(args, "-p")
@@ -67,26 +98,21 @@ func convert(ctx context.Context, src, dst Image, progress Progress, extra []str
 	if dst.Compress && dst.Format == Qcow2 {
 		args = append(args, "-c", "-W")
 	}
-	args = append(args, "-O", dstDriver)
+	args = append(args, "-O", driver)
 	if o := creationOptions(dst); o != "" {
 		args = append(args, "-o", o)
 	}
 	args = append(args, extra...)
 	args = append(args, from, FilePath(0))
-	c := Command{Tool: qemuImg, Args: args, Files: []*os.File{out.File}}
+	c := Command{Tool: qemuImg, Args: args, Files: []*os.File{out}}
 	if progress != nil {
 		c.Stdout = &progressParser{report: progress}
 	}
 	if err := Run(ctx, c); err != nil {
-		return fail(ExplainSpace(err, filepath.Dir(dst.Path), needed))
+		return err
 	}
 	if dst.Format == VMDK {
-		if err := renameVMDKExtent(out.File, filepath.Base(dst.Path)); err != nil {
-			return fail(err)
-		}
-	}
-	if err := out.Commit(); err != nil {
-		return fail(ExplainSpace(err, filepath.Dir(dst.Path), needed))
+		return renameVMDKExtent(out, filepath.Base(dst.Path))
 	}
 	return nil
 }

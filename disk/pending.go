@@ -55,6 +55,17 @@ func (p *PendingFile) Commit() error {
 	if err := p.Sync(); err != nil {
 		return err
 	}
+	if err := p.commitUnsynced(); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(p.path))
+}
+
+// commitUnsynced is Commit without the flushes: after a power cut the name may be there without the content.
+func (p *PendingFile) commitUnsynced() error {
+	if p.done {
+		return os.ErrClosed
+	}
 	if p.temp == "" {
 		link := func(to string) error {
 			return unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", p.Fd()), unix.AT_FDCWD, to, unix.AT_SYMLINK_FOLLOW)
@@ -77,10 +88,7 @@ func (p *PendingFile) Commit() error {
 		}
 	}
 	p.done = true
-	if err := p.File.Close(); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(p.path))
+	return p.File.Close()
 }
 
 // Close discards the file unless it was committed. It may be called more than once.
