@@ -131,6 +131,7 @@ func compressGrains(ctx context.Context, raw *os.File, size int64) (<-chan *grai
 	return ordered, planned
 }
 
+// zeroGrain is a piece of zeros to compare with and to write.
 var zeroGrain [vmdkGrain]byte
 
 func (b *grainBatch) compress(raw *os.File, size int64, in []byte, out *bytes.Buffer, deflate *zlib.Writer) error {
