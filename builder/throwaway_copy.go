@@ -17,7 +17,7 @@ import (
 type VMFile struct {
 	VM   string // as OpenVM takes it
 	Path string // absolute, in the guest; a link there is followed
-	To   string // path on this machine, as cp takes it: see copyout.To
+	To   copyout.Destination
 	// MaxBytes bounds what is copied; 0 is copyout.DefaultMaxBytes.
 	MaxBytes int64
 	// Progress is told what goes on. It may be nil.
@@ -25,29 +25,20 @@ type VMFile struct {
 }
 
 // CopyFromVM copies a file, or a folder with all that is in it, out of a kept VM, which is left as it was: what the guest does meanwhile is
-// lost. The guest needs no program for it. Whatever it sends, nothing is written outside of the destination; see package copyout. Mistakes in
-// the order are found before the VM is opened.
+// lost. The guest needs no program for it. Whatever it sends, nothing is written outside of the destination; see package copyout.
 func (b *Builder) CopyFromVM(ctx context.Context, file VMFile) (_ *copyout.Summary, err error) {
 	if !path.IsAbs(file.Path) || strings.ContainsRune(file.Path, 0) {
 		return nil, fmt.Errorf("copy out of a VM: %q is not an absolute path", file.Path)
-	}
-	name := path.Base(path.Clean(file.Path))
-	if name == "/" {
-		name = ""
-	}
-	to, err := copyout.To(file.To, name)
-	if err != nil {
-		return nil, fmt.Errorf("copy out of a VM: %w", err)
 	}
 	vm, err := b.OpenVM(ctx, VMOpen{VM: file.VM, Progress: file.Progress})
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, vm.Close()) }()
-	return vm.copyOut(ctx, file, to)
+	return vm.copyOut(ctx, file)
 }
 
-func (vm *VM) copyOut(ctx context.Context, file VMFile, to copyout.Destination) (*copyout.Summary, error) {
+func (vm *VM) copyOut(ctx context.Context, file VMFile) (*copyout.Summary, error) {
 	vm.doing("copying %s", file.Path)
 	options := copyout.Options{MaxBytes: file.MaxBytes, Making: vm.work.own, Progress: func(s copyout.Summary) {
 		vm.doing("copying %s: %d files, %d MiB", file.Path, s.Files, s.Bytes>>20)
@@ -65,7 +56,7 @@ func (vm *VM) copyOut(ctx context.Context, file VMFile, to copyout.Destination) 
 			w.CloseWithError(err)
 			sent <- err
 		}()
-		summary, err = copyout.Unpack(ctx, r, to, options)
+		summary, err = copyout.Unpack(ctx, r, file.To, options)
 		r.CloseWithError(errors.New("the copy is over"))
 		cancel()
 		// What the guest says of itself comes first, and is all there is if it did not begin.

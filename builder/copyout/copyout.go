@@ -1,6 +1,6 @@
 // Package copyout unpacks an archive that nobody vouches for, such as what a guest sends of its files, into a folder of the host:
 //
-//	to, err := copyout.To("logs", "nginx") // as cp would: into the folder logs, or as the name logs
+//	to, err := copyout.To("logs", "/var/log/nginx") // as cp would: into the folder logs, or as the name logs
 //	summary, err := copyout.Unpack(ctx, archive, to, copyout.Options{MaxBytes: 1 << 30})
 //
 // Nothing is written outside of the destination, whatever the archive says. Only files, folders and links are made, with their permissions
@@ -36,9 +36,13 @@ type Destination struct {
 // Path is the destination's.
 func (d Destination) Path() string { return filepath.Join(d.Folder, d.Name) }
 
-// To finds what is meant by the last word of a copy's command line, as cp does: a folder that is there takes the copy by the name of its
-// source, anything else is the copy's own name. name may be empty for a source without one, as the root of a file system.
-func To(path, name string) (Destination, error) {
+// To finds what is meant by the last word of a copy's command line, as cp does: a folder that is there takes the copy by the name of source,
+// a path with slashes, and anything else is the copy's own name.
+func To(path, source string) (Destination, error) {
+	name := filepath.Base(filepath.Clean(source))
+	if name == "/" || name == "." {
+		name = ""
+	}
 	info, err := os.Stat(path)
 	switch {
 	case err == nil && info.IsDir() && name == "":

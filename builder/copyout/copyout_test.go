@@ -90,7 +90,7 @@ func TestTo(t *testing.T) {
 	os.Mkdir(filepath.Join(dir, "logs"), 0o700)
 	os.WriteFile(filepath.Join(dir, "file"), nil, 0o600)
 	for _, c := range []struct{ path, name, want, fails string }{
-		{"logs", "nginx", "logs/nginx", ""},
+		{"logs", "/var/log/nginx", "logs/nginx", ""},
 		{"logs/", "nginx", "logs/nginx", ""},
 		{".", "nginx", "nginx", ""},
 		{"logs/new", "nginx", "logs/new", ""},

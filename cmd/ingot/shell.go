@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"text/tabwriter"
@@ -28,18 +30,20 @@ type shellFlags struct {
 func newShell() *cobra.Command {
 	var f shellFlags
 	cmd := &cobra.Command{
-		Use:   "shell [ID] [-- COMMAND…]",
-		Short: "Open a shell in a VM that was kept",
-		Long: `Shell brings a VM that component run --keep has left back to life, where it stopped: with its processes,
-mounts and files in memory. It opens a shell of root in it, or runs one command, whose standard input,
-output and exit status are passed on. No network or ssh is involved.
+		Use:   "shell [BUILD|NAME|VM-ID] [-- COMMAND…]",
+		Short: "Open a shell in a VM that was kept, such as the guest of a failed build",
+		Long: `Shell brings a VM that build --on-failure=keep or component run --keep has left back to life, where it
+stopped: with its processes, mounts and files in memory. It opens a shell of root in it, or runs one command,
+whose standard input, output and exit status are passed on. No network or ssh is involved.
 
-Without an ID it is the VM that was saved last. When the shell ends the VM is saved again, unless
---discard is given, which removes it. Only one shell at a time can be open in a VM.
+BUILD is NAME/VERSION/BUILD; NAME or NAME/VERSION is the one of these saved last, and without a name it is
+the VM saved last of all. When the shell ends the VM is saved again, unless --discard is given, which removes
+it. Only one shell at a time can be open in a VM.
 
 Exit status: that of the shell or command; 1 if the VM could not be opened or saved, 2 a mistake
 in the flags, 130 interrupted.`,
 		Example: `  ingot shell
+  ingot shell web-server/1.0.0/3
   ingot shell debian-12-3fa9c1 -- journalctl -b
   ingot shell --list
   ingot shell --remove debian-12-3fa9c1`,
@@ -83,20 +87,28 @@ in the flags, 130 interrupted.`,
 	flags.BoolVar(&f.list, "list", false, "list the VMs that are kept")
 	flags.BoolVar(&f.asJSON, "json", false, "list them as JSON")
 	flags.StringVar(&f.remove, "remove", "", "remove this VM")
-	cmd.ValidArgsFunction = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-		b, err := newBuilder()
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveError
-		}
-		vms, _ := b.KeptVMs()
-		var ids []string
-		for _, vm := range vms {
-			ids = append(ids, vm.ID)
-		}
-		return ids, cobra.ShellCompDirectiveNoFileComp
-	}
-	cmd.RegisterFlagCompletionFunc("remove", cmd.ValidArgsFunction)
+	cmd.ValidArgsFunction = completeKept
+	cmd.RegisterFlagCompletionFunc("remove", completeKept)
 	return cmd
+}
+
+// completeKept offers the kept VMs: by their build where they have one, else by their ID.
+func completeKept(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	b, err := newBuilder()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	vms, _ := b.KeptVMs()
+	names := []string{}
+	for _, vm := range vms {
+		if name := cmp.Or(vm.Build, vm.ID); !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
 // kept gives errors about names of VMs the exit status of bad input.
@@ -117,11 +129,11 @@ func listKept(cmd *cobra.Command, b *builder.Builder, asJSON bool) error {
 		return printJSON(out, vms)
 	}
 	if len(vms) == 0 {
-		fmt.Fprintln(os.Stderr, "no VM is kept; ingot component run --vm BASE --keep keeps one")
+		fmt.Fprintln(os.Stderr, "no VM is kept; ingot build --on-failure=keep and ingot component run --vm BASE --keep keep one")
 		return nil
 	}
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "ID\tBASE\tAGE\tSIZE\tDOCUMENTS\tSTATUS")
+	fmt.Fprintln(table, "ID\tBUILD\tBASE\tAGE\tSIZE\tDOCUMENTS\tSTATUS")
 	for _, vm := range vms {
 		status := string(vm.Status)
 		switch {
@@ -130,7 +142,7 @@ func listKept(cmd *cobra.Command, b *builder.Builder, asJSON bool) error {
 		case !vm.Memory:
 			status += ", switched off"
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", vm.ID, printable(vm.Base), age(time.Since(vm.Saved)), size(vm.SizeBytes), printable(strings.Join(vm.Documents, ", ")), status)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", vm.ID, cmp.Or(vm.Build, "-"), printable(vm.Base), age(time.Since(vm.Saved)), size(vm.SizeBytes), printable(strings.Join(vm.Documents, ", ")), status)
 	}
 	return table.Flush()
 }
