@@ -77,7 +77,9 @@ type Layer struct {
 	// Memory is the name of the memory's file, empty if there is none. That it was removed since is told by [Info] and [Chain.BootFromDisk].
 	Memory           string `json:"memory,omitempty"`
 	MemoryCompressed bool   `json:"memoryCompressed,omitempty"` // by zstd
-	// Files tells of each disk and the memory.
+	// Others are the names of further files that the caller has put into the draft's folder: what else belongs to the guest's machine.
+	Others []string `json:"others,omitempty"`
+	// Files tells of each disk, the memory and the others.
 	Files map[string]File `json:"files"`
 	// SizeBytes is what the layer took on the disk when it was committed.
 	SizeBytes int64 `json:"sizeBytes"`
@@ -110,7 +112,7 @@ func (l *Layer) check(id string) error {
 		return fmt.Errorf("the position %d does not go with %d steps", l.Position, len(l.Steps))
 	case len(l.Disks) == 0:
 		return fmt.Errorf("has no disk")
-	case len(l.Files) != len(l.Disks)+min(len(l.Memory), 1):
+	case len(l.Files) != len(l.names()):
 		return fmt.Errorf("tells of %d files", len(l.Files))
 	case l.Cost < 0 || l.Total < l.Cost || l.SaveCost < 0:
 		return fmt.Errorf("tells of negative times")
@@ -130,7 +132,7 @@ func reserved(name string) bool {
 
 // names are those of the layer's files.
 func (l *Layer) names() []string {
-	names := slices.Clone(l.Disks)
+	names := append(slices.Clone(l.Disks), l.Others...)
 	if l.Memory != "" {
 		names = append(names, l.Memory)
 	}

@@ -245,7 +245,7 @@ func (p *plan) execute() (Freed, error) {
 		dir := filepath.Join(p.s.dir, n.layer.ID)
 		switch {
 		case n.gone:
-			hidden := filepath.Join(p.s.dir, "."+n.layer.ID+goneSuffix)
+			hidden := p.s.goneName()
 			if err := os.Rename(dir, hidden); err != nil {
 				errs = append(errs, err)
 				continue
@@ -309,7 +309,7 @@ func (s *Store) sweep(ctx context.Context) error {
 		}
 		defer locked.Close()
 		if layerID.MatchString(name) {
-			hidden := filepath.Join(s.dir, "."+name+goneSuffix)
+			hidden := s.goneName()
 			if err := os.Rename(path, hidden); err != nil {
 				errs = append(errs, err)
 				continue
@@ -325,6 +325,9 @@ func (s *Store) sweep(ctx context.Context) error {
 	}
 	return errors.Join(errs...)
 }
+
+// goneName is a hidden name for a folder on its way out.
+func (s *Store) goneName() string { return filepath.Join(s.dir, "."+randomID()+goneSuffix) }
 
 // allocated is what a file or folder takes on the disk, in bytes. Files that go meanwhile count for nothing.
 func allocated(path string) (int64, error) {
