@@ -99,8 +99,9 @@ An image whose tests fail leaves no file, unless --keep-failed is given.
 When a step fails on a terminal, ingot asks whether to open a shell in the guest, to keep the guest
 for ingot shell, console and cp, or to end it: see --on-failure.
 Exit status: 0 done, 1 the build or a test failed, 2 a mistake in the recipe or the flags
-(nothing was changed), 130 interrupted.`,
+(nothing was changed), 130 interrupted. With --watch it is 130 whenever it ends by Ctrl-C.`,
 		Example: `  ingot build web-server.yaml -o out
+  ingot build web-server.yaml --watch --test=none
   ingot build web-server.yaml --format raw,vmdk --test=none
   ingot build web-server.yaml --on-failure=keep
   ingot build web-server.yaml --json | jq -r 'select(.type=="stageEnded") | .stage'`,
@@ -110,6 +111,9 @@ Exit status: 0 done, 1 the build or a test failed, 2 a mistake in the recipe or 
 			if err != nil {
 				return err
 			}
+			if show.watch {
+				return show.watchBuilds(cmd, b, o, &services, &failing)
+			}
 			if b.Services, err = services.open(cmd.Context()); err != nil {
 				return err
 			}
@@ -117,7 +121,7 @@ Exit status: 0 done, 1 the build or a test failed, 2 a mistake in the recipe or 
 				return err
 			}
 			o.OnFailure = failing.handle
-			return failing.ended(show.build(cmd, b, o))
+			return failing.ended(show.build(cmd.Context(), cmd, b, o))
 		},
 	}
 	f.register(cmd)
