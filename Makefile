@@ -2,6 +2,7 @@
 # make demo    install what is needed, build, cast testdata/recipes/web-server.yaml into ./out
 # make test    install what is needed, run all tests, those that boot VMs included
 # make bench   measure the way between guest and host: MB/s of output, ms a step
+# make bench-build   measure what warm builds save, beside Packer: a table; ROUNDS=3
 # make check   formatting and vet
 #
 # Every target may be run again: what is there is not installed or built anew.
@@ -10,7 +11,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -ec
 .DEFAULT_GOAL := build
 AGENTS := linux-amd64 linux-arm64 windows-amd64
-.PHONY: bench build agents $(AGENTS:%=agent-%) setup setup-test demo test check clean
+.PHONY: bench bench-build build agents $(AGENTS:%=agent-%) setup setup-test demo test check clean
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
@@ -67,6 +68,11 @@ test: setup-test build check
 
 bench: setup build
 	go test -run '^$$' -bench Guest -benchtime 1x -timeout 30m -v ./builder
+
+ROUNDS := 3
+bench-build: setup build
+	$(call install,packer openssh-client)
+	go test -run '^$$' -bench BenchmarkBuild -benchtime 1x -timeout 6h ./cmd/ingot -ingot $(CURDIR)/bin/ingot -rounds $(ROUNDS) -table $(CURDIR)/bin/bench-build.md
 
 clean:
 	rm -rf bin out $(EMBEDDED)/ingot-agent-*

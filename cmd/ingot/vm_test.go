@@ -67,7 +67,7 @@ func newSite(t *testing.T) *site {
 }
 
 // sharedBases is where all VM tests of this machine keep their bases: $INGOT_TEST_HOME/bases, or under the user's cache.
-func sharedBases(t *testing.T) string {
+func sharedBases(t testing.TB) string {
 	home := os.Getenv("INGOT_TEST_HOME")
 	if home == "" {
 		cache, err := os.UserCacheDir()
