@@ -14,25 +14,119 @@ import (
 	"github.com/ingot-image/ingot/builder"
 	"github.com/ingot-image/ingot/builder/catalog"
 	"github.com/ingot-image/ingot/builder/component"
+	"github.com/ingot-image/ingot/builder/copyout"
 )
 
-// TestFailingStep wants a failing step's report: component, phase, step, action, exit status and what it printed.
+// TestFailingStep wants a failing step's report: component, phase, step, action, exit status and what it printed. Then somebody at a terminal
+// looks into the guest, which is as the step left it, keeps it, and comes back to it in all the ways there are.
 func TestFailingStep(t *testing.T) {
 	s := newSite(t)
-	stderr := s.fail(example(t, "fails-at-step-3.yaml"))
-	expect(t, stderr, "component: fails-at-step-3", "phase:", "build", "step:", "action:    ExecuteBash", "exit:      7", "stderr:", "logs:")
-	if _, err := os.ReadDir(s.out); err != nil {
-		t.Error(err)
-	}
-	s.expectClean()
-	stdout, _ := s.run(0, "images", "fails-at-step-3/1.0.0", "--json")
+	recipe := s.recipe("left", `  - name: build
+    steps:
+      - name: Leave
+        action: ExecuteBash
+        inputs:
+          commands:
+            - mkdir -p /opt/left/sub
+            - echo from the step >/opt/left/note
+            - install -m 4755 /bin/true /opt/left/sub/tool
+            - ln -s ../note /opt/left/sub/link
+            - ln -s /etc/passwd /opt/left/out
+            - mknod /opt/left/null c 1 3
+            - nohup setsid sleep 100000 >/dev/null 2>&1 &
+            - echo $! >/run/left.pid
+      - name: Fail
+        action: ExecuteBash
+        inputs:
+          commands: ["echo looking >&2", "exit 7"]
+      - name: NeverRun
+        action: CreateFolder
+        inputs: [{path: /opt/left/never}]
+`)
+	const build = "left/1.0.0/1"
+	p := onTerminal(t, s.command("build", recipe, "-o", s.out))
+	shown := p.expect("s[t]op? ", 10*time.Minute)
+	expect(t, shown, "component: left", "phase:", "build", "step:", "Fail", "action:    ExecuteBash", "exit:      7", "stderr:", "| looking", "logs:")
+	p.enter("s\n")
+	p.expect("# ", time.Minute)
+	p.enter("stty size; cat /opt/left/note; ls /opt/left; sleep 1000\r")
+	p.expect("31 97", time.Minute)
+	expect(t, p.expect("sub", time.Minute), "from the step")
+	p.enter("\x03")
+	p.enter("exit\r")
+	p.expect("s[t]op? ", time.Minute)
+	p.enter("k\n")
+	expect(t, p.expect("ingot shell "+build, 2*time.Minute), "step \"Fail\" of left failed")
+	p.end(1)
+
+	stdout, _ := s.run(0, "images", "left/1.0.0", "--json")
 	var image struct {
 		Status  catalog.Status
 		Failure builder.Failure
 	}
-	if err := json.Unmarshal([]byte(stdout), &image); err != nil || image.Status != catalog.Failed ||
+	if err := json.Unmarshal([]byte(stdout), &image); err != nil || image.Status != catalog.Failed || !strings.Contains(image.Failure.Hint, "ingot shell "+build) ||
 		image.Failure.ComponentFailure == nil || image.Failure.ComponentFailure.ExitCode == nil || *image.Failure.ComponentFailure.ExitCode != 7 {
 		t.Errorf("catalog: %v, %s", err, stdout)
+	}
+	var vms []builder.KeptVM
+	stdout, _ = s.run(0, "shell", "--list", "--json")
+	if err := json.Unmarshal([]byte(stdout), &vms); err != nil || len(vms) != 1 || vms[0].Build != build || !vms[0].Memory || vms[0].Status != component.StatusFailed {
+		t.Fatalf("%v in %s", err, stdout)
+	}
+
+	// The process that the step began still runs: only memory that was truly saved has it.
+	stdout, _ = s.run(0, "shell", build, "--", "sh", "-c", "cat /opt/left/note /proc/$(cat /run/left.pid)/comm; rm /opt/left/sub/link; ln -s ../note /opt/left/sub/link")
+	if stdout != "from the step\nsleep\n" {
+		t.Errorf("in the kept guest: %q", stdout)
+	}
+	s.checkCopies(build, filepath.Join(s.home, "vms", vms[0].ID, "vm.json"))
+
+	p = onTerminal(t, s.command("console", "left"))
+	p.expect("Ctrl-] leaves it", time.Minute)
+	p.enter("\r")
+	p.expect("login:", time.Minute)
+	p.enter("\x1d")
+	p.expect(" is saved", time.Minute)
+	p.end(0)
+
+	s.run(0, "shell", "--remove", build)
+	_, stderr := s.run(2, "cp", build+":/etc/passwd", s.temporary)
+	expect(t, stderr, "no such kept VM")
+	s.expectClean()
+	if left, _ := os.ReadDir(filepath.Join(s.home, "vms")); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+// checkCopies copies a file and a folder out of the kept guest of TestFailingStep, which must not change it.
+func (s *site) checkCopies(build, record string) {
+	s.t.Helper()
+	before, err := os.ReadFile(record)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	to := filepath.Join(s.recipes, "copies")
+	if err := os.Mkdir(to, 0o755); err != nil {
+		s.t.Fatal(err)
+	}
+	s.run(0, "cp", build+":/opt/left/note", filepath.Join(to, "note.txt"))
+	stdout, _ := s.run(0, "cp", build+":/opt/left", to, "--json")
+	var summary copyout.Summary
+	if err := json.Unmarshal([]byte(stdout), &summary); err != nil || summary.Files != 2 || summary.Folders != 2 || summary.Links != 1 || len(summary.Skipped) != 2 {
+		s.t.Errorf("the copy of a folder: %v, %s", err, stdout)
+	}
+	for _, name := range []string{"note.txt", "left/note", "left/sub/link"} {
+		if data, err := os.ReadFile(filepath.Join(to, name)); err != nil || string(data) != "from the step\n" {
+			s.t.Errorf("the copy %s is %q, %v", name, data, err)
+		}
+	}
+	if info, err := os.Stat(filepath.Join(to, "left/sub/tool")); err != nil || info.Mode() != 0o755 || info.Size() == 0 {
+		s.t.Errorf("the program that was setuid: %v, %v", info, err)
+	}
+	_, stderr := s.run(1, "cp", build+":/opt/none", to)
+	expect(s.t, stderr, "/opt/none", "no such file")
+	if after, err := os.ReadFile(record); err != nil || string(after) != string(before) {
+		s.t.Errorf("cp has changed the VM: %v\n%s\n%s", err, before, after)
 	}
 }
 

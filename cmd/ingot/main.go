@@ -50,6 +50,8 @@ type usageError struct{ error }
 // silentError has been told already.
 type silentError struct{ error }
 
+func (e silentError) Unwrap() error { return e.error }
+
 // report prints an error as it deserves and gives the exit code.
 func report(err error) int {
 	var silent silentError

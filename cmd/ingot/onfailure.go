@@ -71,20 +71,24 @@ func (o *onFailure) open(events bool) error {
 
 // handle is builder.Options.OnFailure.
 func (o *onFailure) handle(ctx context.Context, f *builder.FailedGuest) {
-	mode := o.mode
-	switch {
-	case mode != "":
-	case !f.Terminate:
-		mode = failureKeep
-	case o.terminal:
-		mode = failureAsk
-	default:
-		mode = failureStop
-	}
+	mode := o.resolve(f.Terminate)
 	if mode == failureShell || mode == failureAsk {
 		o.show(f.Failure)
 	}
 	o.do(ctx, mode, f)
+}
+
+// resolve decides what the flag does not say. terminate is the recipe's terminateInstanceOnFailure.
+func (o *onFailure) resolve(terminate bool) string {
+	switch {
+	case o.mode != "":
+		return o.mode
+	case !terminate:
+		return failureKeep
+	case o.terminal:
+		return failureAsk
+	}
+	return failureStop
 }
 
 func (o *onFailure) do(ctx context.Context, mode string, guest failedGuest) {
