@@ -161,6 +161,9 @@ func (t *Timeline) Add(e Event) {
 	switch e.Type {
 	case StageStarted:
 		t.timings.Stages, t.running = append(t.timings.Stages, StageTiming{Name: e.Stage, Span: Span{StartMS: t.now}}), true
+		if l := t.lanes[""]; e.Stage == StageApply && l != nil && !l.over {
+			l.components[len(l.components)-1].StartMS = t.now // what a layer has begun goes on now
+		}
 	case StageEnded:
 		t.stageEnded(e)
 	case TestStarted:
