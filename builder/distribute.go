@@ -8,58 +8,8 @@ import (
 	"path/filepath"
 
 	"github.com/ingot-image/ingot/builder/catalog"
-	"github.com/ingot-image/ingot/disk"
 	"github.com/ingot-image/ingot/export"
 )
-
-// file is one of the image's files, in the folder where files wait beside their final place.
-type file struct {
-	format disk.Format
-	path   string
-}
-
-// flatten turns the guest's overlay into the files asked for. The raw disk is made first, checked, and the source of all
-// others; it is thrown away in the end if nobody asked for it.
-func (j *job) flatten(ctx context.Context, g *guest) ([]file, error) {
-	j.rawDisk = filepath.Join(j.staging, j.fileName(disk.Raw))
-	if err := j.convert(ctx, disk.Image{Path: g.overlay, Format: disk.Qcow2}, disk.Image{Path: j.rawDisk, Format: disk.Raw}); err != nil {
-		return nil, err
-	}
-	if err := os.Remove(g.overlay); err != nil {
-		return nil, err
-	}
-	if table, err := disk.Partitions(j.rawDisk); err == nil && g.larger && table.Kind == "gpt" {
-		// The backup of the table belongs to the end of the disk, whether or not something in the guest moved it there.
-		if err := disk.Grow(j.rawDisk, 0); err != nil {
-			return nil, err
-		}
-	}
-	checked, err := disk.CheckClean(ctx, j.rawDisk)
-	if err != nil {
-		return nil, err
-	}
-	if checked == 0 {
-		j.event(Event{Type: Warning, Detail: "the image has no ext file system: nothing could be checked for being clean"})
-	}
-	var files []file
-	for _, format := range j.formats() {
-		f := file{format, filepath.Join(j.staging, j.fileName(format))}
-		files = append(files, f)
-		if format == disk.Raw {
-			continue
-		}
-		if err := j.convert(ctx, disk.Image{Path: j.rawDisk, Format: disk.Raw}, disk.Image{Path: f.path, Format: format}); err != nil {
-			return nil, err
-		}
-	}
-	return files, nil
-}
-
-func (j *job) convert(ctx context.Context, src, dst disk.Image) error {
-	return disk.Convert(ctx, src, dst, func(fraction float64) {
-		j.event(Event{Type: Progress, Detail: string(dst.Format), Done: int64(fraction * 1000), Total: 1000})
-	})
-}
 
 // manifest gathers what is known of the image before its files are final.
 func (j *job) manifest(plan *Plan, parent *parentImage, f *facts, tests []Test) *Manifest {
@@ -83,11 +33,11 @@ func (j *job) distribute(ctx context.Context, m *Manifest, files []file) (*Manif
 		return nil, err
 	}
 	for _, f := range files {
-		sum, length, err := disk.Digest(ctx, f.path)
+		s, err := j.unsealed(ctx, f)
 		if err != nil {
 			return nil, err
 		}
-		m.Outputs = append(m.Outputs, Output{Format: string(f.format), Path: filepath.Base(f.path), SHA256: sum, SizeBytes: length})
+		m.Outputs = append(m.Outputs, Output{Format: string(f.format), Path: filepath.Base(f.path), SHA256: s.sha256hex, SizeBytes: s.size})
 	}
 	m.Stages = j.stages(StageDistribute)
 	data, err := m.JSON()
@@ -131,6 +81,9 @@ func (j *job) keepFailed(cause error, files []file, tests []Test) error {
 	}
 	var paths []string
 	for _, f := range files {
+		if t := j.sealed[f.path]; t != nil {
+			<-t.done // and so flushed to the disk
+		}
 		paths = append(paths, f.path)
 	}
 	if _, err := (export.Folder{Path: j.output}).Publish(paths); err != nil {

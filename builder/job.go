@@ -51,6 +51,8 @@ type job struct {
 	output      string // folder of the finished files
 	staging     string // folder in it, where files wait until they are good
 	rawDisk     string
+	rawCopy     *rawCopy               // from the stage finalise on
+	sealed      map[string]*task[seal] // of the files, by path, from the stage flatten on
 	failedTests []Test
 
 	mu      sync.Mutex // guards what follows; events come from several goroutines
@@ -61,6 +63,7 @@ type job struct {
 	cached  bool
 	done    []Stage
 	closers []io.Closer
+	tasks   []func() // ends what goes on beside the stages
 }
 
 func (b *Builder) newJob(o Options) *job {
@@ -229,6 +232,7 @@ func (b *Builder) parentImage(ctx context.Context, planned recipe.PlannedParentI
 func (j *job) end(ctx context.Context, m *Manifest, err error) error {
 	// What is done here must be done even if the build was interrupted.
 	ctx = context.WithoutCancel(ctx)
+	j.stopTasks()
 	last := Event{Type: BuildEnded, Image: j.image(), Manifest: m}
 	var problems component.Problems
 	if errors.As(err, &problems) {

@@ -1,0 +1,163 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ingot-image/ingot/disk"
+	"github.com/ingot-image/ingot/qemu"
+)
+
+// file is one of the image's files, in the folder where files wait beside their final place.
+type file struct {
+	format disk.Format
+	path   string
+}
+
+// rawCopy is the image's raw disk while the guest still writes to its own: a copy of all that lies below the image that the guest writes to.
+type rawCopy struct {
+	overlay string // what the guest writes to
+	*task[struct{}]
+}
+
+// copyBelow starts to copy what lies below the guest's disk into the image's raw one. That is nearly all of it, and is read only: when the guest
+// is down little is left to be done.
+func (j *job) copyBelow(ctx context.Context, root qemu.Disk) {
+	j.rawDisk = filepath.Join(j.staging, j.fileName(disk.Raw))
+	j.rawCopy = &rawCopy{root.Path, beside(ctx, j, func(ctx context.Context) (struct{}, error) {
+		below := disk.Image{Path: root.Backing[0].Path, Format: formatOf(root.Backing[0].Format)}
+		return struct{}{}, disk.Convert(ctx, below, disk.Image{Path: j.rawDisk, Format: disk.Raw, Unsynced: true}, nil)
+	})}
+}
+
+// flatten turns the guest's disk into the files asked for. The raw disk is made first, checked, and the source of all others; it is thrown
+// away in the end if nobody asked for it. Each file's digest is computed from when it is complete, beside all that follows.
+func (j *job) flatten(ctx context.Context, g *guest) ([]file, error) {
+	if _, err := j.rawCopy.wait(ctx); err != nil {
+		return nil, err
+	}
+	if err := disk.Merge(ctx, j.rawDisk, j.rawCopy.overlay); err != nil {
+		return nil, err
+	}
+	if err := os.Remove(j.rawCopy.overlay); err != nil {
+		return nil, err
+	}
+	if table, err := disk.Partitions(j.rawDisk); err == nil && g.larger && table.Kind == "gpt" {
+		// The backup of the table belongs to the end of the disk, whether or not something in the guest moved it there.
+		if err := disk.Grow(j.rawDisk, 0); err != nil {
+			return nil, err
+		}
+	}
+	// From here on nothing is written to the raw disk.
+	j.event(Event{Type: Progress, Detail: string(disk.Raw), Done: 1000, Total: 1000})
+	var group errgroup.Group
+	group.SetLimit(runtime.NumCPU())
+	running, stop := context.WithCancel(ctx)
+	defer stop()
+	work := func(f func(context.Context) error) {
+		group.Go(func() error {
+			err := f(running)
+			if err != nil {
+				stop() // the first error is the one that Wait gives
+			}
+			return err
+		})
+	}
+	j.sealed = map[string]*task[seal]{}
+	var files []file
+	for _, format := range j.formats() {
+		f := file{format, filepath.Join(j.staging, j.fileName(format))}
+		files = append(files, f)
+		if format == disk.Raw {
+			j.sealed[f.path] = j.seal(ctx, f.path, nil)
+			continue
+		}
+		converted := make(chan struct{})
+		j.sealed[f.path] = j.seal(ctx, f.path, converted)
+		work(func(ctx context.Context) error {
+			err := j.convert(ctx, disk.Image{Path: j.rawDisk, Format: disk.Raw}, disk.Image{Path: f.path, Format: format, Unsynced: true})
+			if err == nil {
+				close(converted)
+			}
+			return err
+		})
+	}
+	work(j.checkClean)
+	return files, group.Wait()
+}
+
+func (j *job) checkClean(ctx context.Context) error {
+	checked, err := disk.CheckClean(ctx, j.rawDisk)
+	if err == nil && checked == 0 {
+		j.event(Event{Type: Warning, Detail: "the image has no ext file system: nothing could be checked for being clean"})
+	}
+	return err
+}
+
+func (j *job) convert(ctx context.Context, src, dst disk.Image) error {
+	return disk.Convert(ctx, src, dst, func(fraction float64) {
+		j.event(Event{Type: Progress, Detail: string(dst.Format), Done: int64(fraction * 1000), Total: 1000})
+	})
+}
+
+// formatOf is the format that QEMU has this name for.
+func formatOf(driver string) disk.Format {
+	if driver == "vpc" {
+		return disk.VHD
+	}
+	return disk.Format(driver)
+}
+
+// seal is what a finished file was when its digest was computed and it was flushed to the disk.
+type seal struct {
+	sha256hex string
+	size      int64
+	info      os.FileInfo
+}
+
+// seal makes a file's seal once it is complete, which after tells; nil: it is.
+func (j *job) seal(ctx context.Context, path string, after <-chan struct{}) *task[seal] {
+	return beside(ctx, j, func(ctx context.Context) (s seal, err error) {
+		if after != nil {
+			select {
+			case <-after:
+			case <-ctx.Done():
+				return s, context.Cause(ctx)
+			}
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return s, err
+		}
+		defer f.Close()
+		if s.info, err = f.Stat(); err != nil {
+			return s, err
+		}
+		flushed := make(chan error, 1)
+		go func() { flushed <- f.Sync() }()
+		s.sha256hex, s.size, err = disk.Digest(ctx, path)
+		return s, errors.Join(err, <-flushed)
+	})
+}
+
+// unsealed waits for a file's seal and gives it, unless the file is no longer what it was.
+func (j *job) unsealed(ctx context.Context, f file) (seal, error) {
+	s, err := j.sealed[f.path].wait(ctx)
+	if err != nil {
+		return s, err
+	}
+	now, err := os.Stat(f.path)
+	if err != nil {
+		return s, err
+	}
+	if !os.SameFile(now, s.info) || now.Size() != s.size || !now.ModTime().Equal(s.info.ModTime()) {
+		return s, fmt.Errorf("%s was changed by something else after it was made", f.path)
+	}
+	return s, nil
+}
