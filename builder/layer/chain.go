@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 )
 
@@ -24,7 +23,7 @@ type Chain struct {
 func (c *Chain) Last() *Layer { return c.Layers[len(c.Layers)-1] }
 
 // Path is the absolute path of a file of one of the chain's layers.
-func (c *Chain) Path(l *Layer, file string) string { return filepath.Join(c.store.dir, l.ID, file) }
+func (c *Chain) Path(l *Layer, file string) string { return c.store.path(l, file) }
 
 // Images are the absolute paths of all disks of the chain, the topmost first. The lowest stands on the base's disk.
 func (c *Chain) Images() []string {

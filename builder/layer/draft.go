@@ -78,7 +78,15 @@ func (s *Store) begin(ctx context.Context, parent *Chain, need int64) (*Draft, e
 func (d *Draft) Folder() string { return d.dir }
 
 // FinalPath is where a file of the folder will be after Commit.
-func (d *Draft) FinalPath(name string) string { return filepath.Join(d.store.dir, d.id, name) }
+func (d *Draft) FinalPath(name string) string { return filepath.Join(d.store.dir, d.folder(), name) }
+
+// folder is the name of the folder after Commit.
+func (d *Draft) folder() string {
+	if d.parent == nil {
+		return folder("", d.id)
+	}
+	return folder(d.parent.Last().ID, d.id)
+}
 
 // AddDisk moves a disk into the folder, by rename, so whoever has it open is not disturbed, and makes it the topmost of the layer's
 // disks. It returns its name there. Abort moves it back.
@@ -151,11 +159,11 @@ func (d *Draft) commit(ctx context.Context, l Layer) (_ *Chain, err error) {
 	}
 	defer unlock()
 	for _, below := range c.Layers { // one may have been found to be damaged meanwhile
-		if _, err := os.Lstat(filepath.Join(s.dir, below.ID, recordName)); err != nil {
+		if _, err := os.Lstat(s.path(below, recordName)); err != nil {
 			return nil, fmt.Errorf("the layer %s below: %w", below.describe(), err)
 		}
 	}
-	if err := os.Rename(d.dir, filepath.Join(s.dir, d.id)); err != nil {
+	if err := os.Rename(d.dir, d.FinalPath("")); err != nil {
 		return nil, err
 	}
 	c.Layers, c.holds = append(c.Layers, &l), append(c.holds, d.held)
@@ -193,7 +201,7 @@ func (d *Draft) place(ctx context.Context, l *Layer, c *Chain) error {
 	}
 	l.Key, l.DiskKey = s.keys(l.Root, above)
 	for _, below := range c.Layers {
-		held, err := s.hold(ctx, below.ID)
+		held, err := s.hold(ctx, below)
 		if err != nil {
 			return fmt.Errorf("the layer %s below: %w", below.describe(), err)
 		}
@@ -224,7 +232,7 @@ func (d *Draft) finish(ctx context.Context, l *Layer) error {
 		}
 		l.Files[name], seen.Files[name] = f, id
 	}
-	if err := l.check(l.ID); err != nil {
+	if err := l.check(l.ParentID, l.ID); err != nil {
 		return fmt.Errorf("the layer %w", err)
 	}
 	s := d.store
@@ -235,6 +243,7 @@ func (d *Draft) finish(ctx context.Context, l *Layer) error {
 		return err
 	}
 	l.SizeBytes, _ = allocated(d.dir)
+	l.SizeBytes += 4096 // the record that comes last
 	if err := s.writeSealed(d.dir, recordName, l.ID, l, maxRecord); err != nil {
 		return err
 	}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -47,7 +46,7 @@ func (s *Store) Find(ctx context.Context, q Query) (*Chain, error) {
 }
 
 func (s *Store) find(ctx context.Context, q Query) (*Chain, error) {
-	all, err := s.load()
+	all, err := s.scan()
 	if err != nil {
 		return nil, err
 	}
@@ -78,16 +77,16 @@ type finding struct {
 // candidates are the layers whose steps and age are right, the best first.
 func (f *finding) candidates() []*Layer {
 	var found []*Layer
-	var visit func(layers []*Layer)
-	visit = func(layers []*Layer) {
-		for _, l := range layers {
+	var visit func(below *Layer)
+	visit = func(below *Layer) {
+		for _, l := range f.all.on(below) {
 			if l.Root.Disk == f.q.Root.Disk && f.fits(l) {
 				found = append(found, l)
-				visit(f.all.children[l.ID])
+				visit(l)
 			}
 		}
 	}
-	visit(f.all.children[""])
+	visit(nil)
 	slices.SortFunc(found, func(a, b *Layer) int {
 		return cmp.Or(cmp.Compare(b.Position, a.Position), b.Created.Compare(a.Created), cmp.Compare(a.ID, b.ID))
 	})
@@ -198,7 +197,7 @@ func (f *finding) noMemory(l *Layer) string {
 	if l.Memory == "" {
 		return "it was saved without its memory"
 	}
-	if _, err := os.Lstat(filepath.Join(f.s.dir, l.ID, l.Memory)); err != nil {
+	if _, err := os.Lstat(f.s.path(l, l.Memory)); err != nil {
 		return "its memory was removed to save space"
 	}
 	return ""
@@ -213,11 +212,11 @@ func (f *finding) take(ctx context.Context, last *Layer, memory bool) (_ *Chain,
 		}
 	}()
 	for _, l := range c.Layers {
-		held, err := f.s.hold(ctx, l.ID)
+		held, err := f.s.hold(ctx, l)
 		if err == nil {
 			c.holds = append(c.holds, held)
 			// Its record is removed first when it was found to be damaged.
-			_, err = os.Lstat(filepath.Join(f.s.dir, l.ID, recordName))
+			_, err = os.Lstat(f.s.path(l, recordName))
 		}
 		if errors.Is(err, errGone) || errors.Is(err, os.ErrNotExist) {
 			f.unusable[l.ID] = true
@@ -237,7 +236,7 @@ func (f *finding) take(ctx context.Context, last *Layer, memory bool) (_ *Chain,
 		return nil, c.Close()
 	}
 	last.Used = f.s.o.Now()
-	os.Chtimes(filepath.Join(f.s.dir, last.ID, recordName), time.Time{}, last.Used)
+	os.Chtimes(f.s.path(last, recordName), time.Time{}, last.Used)
 	return c, nil
 }
 
@@ -249,7 +248,7 @@ type state struct {
 
 func (s *Store) readState(l *Layer) error {
 	var st state
-	if _, err := s.readSealed(filepath.Join(s.dir, l.ID), stateName, l.ID, &st, maxState); err != nil {
+	if _, err := s.readSealed(s.path(l), stateName, l.ID, &st, maxState); err != nil {
 		return err
 	}
 	l.State, l.Guest = st.State, st.Guest

@@ -35,7 +35,7 @@ func FuzzRecord(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		dir := filepath.Join(s.dir, id)
+		dir := filepath.Join(s.dir, "root-"+id)
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			t.Fatal(err)
 		}

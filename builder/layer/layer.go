@@ -48,7 +48,7 @@ type File struct {
 // Layer is a saved state of a guest. A caller that commits one gives Root (of a root; else that of the layer below is the default), Base,
 // the Segment, Cost, SaveCost, State, Guest and Disks; the store knows the rest.
 type Layer struct {
-	// ID is the name of the layer's folder: 12 hexadecimal digits, drawn at random.
+	// ID is the layer's name: 12 hexadecimal digits, drawn at random.
 	ID string `json:"id"`
 	// Key is the MAC of all that decided the layer; DiskKey the same without Root.Machine.
 	Key     string `json:"key"`
@@ -89,7 +89,7 @@ type Layer struct {
 	Guest json.RawMessage `json:"-"`
 }
 
-// layerID is how the folder of a layer is called.
+// layerID is how a layer is called.
 var layerID = regexp.MustCompile(`^[0-9a-f]{12}$`)
 
 // fileName is how files of layers may be called: no way leads out of the folder.
@@ -102,11 +102,11 @@ const (
 )
 
 // check tells what is wrong with a record, whoever wrote it.
-func (l *Layer) check(id string) error {
+func (l *Layer) check(parentID, id string) error {
 	switch {
-	case l.ID != id || !layerID.MatchString(id):
-		return fmt.Errorf("is of the layer %.20q", l.ID)
-	case l.ParentID != "" && !layerID.MatchString(l.ParentID), (l.ParentID == "") != (l.Depth == 0), l.Depth < 0:
+	case l.ID != id || l.ParentID != parentID:
+		return fmt.Errorf("is of the layer %.20q on %.20q", l.ID, l.ParentID)
+	case (parentID == "") != (l.Depth == 0), l.Depth < 0:
 		return fmt.Errorf("the depth %d does not go with the parent %.20q", l.Depth, l.ParentID)
 	case l.Position < len(l.Steps), l.Depth == 0 && l.Position != len(l.Steps):
 		return fmt.Errorf("the position %d does not go with %d steps", l.Position, len(l.Steps))

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -41,30 +40,33 @@ func (s *Store) List() ([]Info, error) {
 	}
 	pinned := s.o.Pinned()
 	list := []Info{}
-	var visit func(layers []*Layer)
-	visit = func(layers []*Layer) {
+	var visit func(parentID string)
+	visit = func(parentID string) {
+		var layers []*Layer
+		for _, id := range all.ids(parentID) {
+			if l := all.layers[id]; l != nil {
+				layers = append(layers, l)
+			}
+		}
 		slices.SortFunc(layers, func(a, b *Layer) int { return cmp.Or(cmp.Compare(a.Base, b.Base), oldestFirst(a, b)) })
 		for _, l := range layers {
 			list = append(list, s.info(l, pinned[l.ID]))
-			visit(all.children[l.ID])
+			visit(l.ID)
 		}
 	}
-	visit(all.children[""])
+	visit("")
 	return list, nil
 }
 
 func (s *Store) info(l *Layer, pinned bool) Info {
-	dir := filepath.Join(s.dir, l.ID)
+	dir := s.path(l)
 	i := Info{
 		ID: l.ID, ParentID: l.ParentID, Base: l.Base, Component: l.Component, Step: l.Step, Depth: l.Depth, Position: l.Position,
 		Created: l.Created, LastUsed: l.Used, CostMS: l.Cost.Milliseconds(), SavesMS: l.Total.Milliseconds(), SaveCostMS: l.SaveCost.Milliseconds(),
 		Pinned: pinned,
 	}
-	i.SizeBytes, _ = allocated(dir)
-	if l.Memory != "" {
-		i.MemoryBytes, _ = allocated(filepath.Join(dir, l.Memory))
-		i.MemoryCompressed = l.MemoryCompressed && i.MemoryBytes > 0
-	}
+	memory, disk := s.sizes(l)
+	i.SizeBytes, i.MemoryBytes, i.MemoryCompressed = memory+disk, memory, l.MemoryCompressed && memory > 0
 	f, err := tryFolder(dir, unix.LOCK_EX)
 	i.InUse = f == nil && err == nil
 	if f != nil {

@@ -59,8 +59,8 @@ func flock(f *os.File, how int) error {
 }
 
 // hold takes the shared lock on the folder of a layer. Somebody may have the exclusive one for a moment, to see whether it could be removed.
-func (s *Store) hold(ctx context.Context, id string) (*os.File, error) {
-	path := filepath.Join(s.dir, id)
+func (s *Store) hold(ctx context.Context, l *Layer) (*os.File, error) {
+	path := s.path(l)
 	for end := time.Now().Add(lockLimit); ; {
 		f, err := tryFolder(path, unix.LOCK_SH)
 		switch {

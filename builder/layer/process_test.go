@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -37,7 +38,7 @@ func saveForever(dir string) error {
 		return err
 	}
 	ctx := context.Background()
-	fmt.Println("ready")
+	fmt.Print("r")
 	for n := 0; ; n++ {
 		q := query(strings.Repeat("s ", n%6))
 		c, err := s.Find(ctx, q)
@@ -59,6 +60,7 @@ func saveForever(dir string) error {
 			return err
 		}
 		errors.Join(saved.Close(), c.Close())
+		fmt.Print(".")
 	}
 }
 
@@ -89,10 +91,10 @@ func TestKilledSave(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			out.Read(make([]byte, 5))
+			io.ReadFull(out, make([]byte, 1+kill%3)) // so that it has saved none, one or two
 			children = append(children, cmd)
 		}
-		time.Sleep(time.Duration(random.IntN(60)) * time.Millisecond)
+		time.Sleep(time.Duration(random.IntN(100)) * time.Millisecond)
 		if kill%4 == 0 {
 			if _, err := s.Prune(t.Context(), PruneOptions{ToSize: 5 << 20}); err != nil {
 				t.Error(err)

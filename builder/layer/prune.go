@@ -47,15 +47,12 @@ func (s *Store) prune(ctx context.Context, o PruneOptions) (Freed, error) {
 	if err != nil {
 		return Freed{}, err
 	}
-	if err := s.sweep(ctx); err != nil {
-		return Freed{}, err
-	}
-	now := s.o.Now()
 	p, err := s.plan(ctx)
 	if err != nil {
 		return Freed{}, err
 	}
 	defer p.close()
+	now := s.o.Now()
 	if o.All {
 		p.removeWhile(func(*node) bool { return true })
 		if err := os.RemoveAll(filepath.Join(s.dir, finishedName)); err != nil {
@@ -92,9 +89,6 @@ func (s *Store) budget(used int64) int64 {
 
 // makeRoom removes what it must for a layer of need bytes, or nothing if that is not enough.
 func (s *Store) makeRoom(ctx context.Context, need int64) (price, error) {
-	if err := s.sweep(ctx); err != nil {
-		return price{}, err
-	}
 	p, err := s.plan(ctx)
 	if err != nil {
 		return price{}, err
@@ -110,8 +104,11 @@ func (s *Store) makeRoom(ctx context.Context, need int64) (price, error) {
 		p.removeWhile(func(*node) bool { return missing() > 0 })
 	}
 	if lack := missing(); lack > 0 {
-		return price{}, fmt.Errorf("%w: it needs about %d MiB; the budget is %d MiB, of which %d MiB are taken, and %d MiB are free on the disk",
-			ErrNoRoom, need>>20, budget>>20, p.used>>20, left>>20)
+		p.clear()
+		_, err := p.execute()
+		err = errors.Join(err, fmt.Errorf("%w: it needs about %d MiB; the budget is %d MiB, of which %d MiB are taken, and %d MiB are free on the disk",
+			ErrNoRoom, need>>20, budget>>20, p.used>>20, left>>20))
+		return price{}, err
 	}
 	room := price{used: p.used - p.freed + need, budget: min(budget, p.used+left-s.o.Reserve)}
 	for _, n := range p.nodes {
@@ -125,7 +122,7 @@ func (s *Store) makeRoom(ctx context.Context, need int64) (price, error) {
 type node struct {
 	layer        *Layer
 	used         time.Time
-	children     int
+	children     int   // that stay
 	disk, memory int64 // bytes; disk is all but the memory
 	pinned       bool
 	busy         bool     // somebody has it
@@ -140,10 +137,19 @@ type plan struct {
 	unlock func()
 	nodes  map[string]*node
 	order  []*node // used least recently first
-	used   int64   // bytes of the store
-	freed  int64   // bytes that the plan would free
+	junk   []junk
+	used   int64 // bytes of the store
+	freed  int64 // bytes that the plan would free
 }
 
+// junk is a folder that nobody can use and nobody has: a draft of a killed process, a layer with a damaged record or none, one whose
+// parent is gone.
+type junk struct {
+	path   string
+	locked *os.File
+}
+
+// plan begins a plan, with nothing in it but junk. What somebody holds, or needs the disk of, is left for the next time.
 func (s *Store) plan(ctx context.Context) (*plan, error) {
 	unlock, err := s.lock(ctx, unix.LOCK_EX)
 	if err != nil {
@@ -151,27 +157,41 @@ func (s *Store) plan(ctx context.Context) (*plan, error) {
 	}
 	p := &plan{s: s, unlock: unlock, nodes: map[string]*node{}}
 	all, err := s.load()
-	if err == nil {
-		p.used, err = allocated(s.dir)
-	}
 	if err != nil {
 		p.close()
 		return nil, err
 	}
 	now, pinned := s.o.Now(), s.o.Pinned()
 	for id, l := range all.layers {
-		n := &node{layer: l, used: l.Used, children: len(all.children[id]), pinned: pinned[id]}
+		n := &node{layer: l, used: l.Used, pinned: pinned[id]}
 		if n.used.After(now) { // the clock has gone back
 			n.used = now
 		}
-		whole, err := allocated(filepath.Join(s.dir, id))
-		if err == nil && l.Memory != "" {
-			n.memory, _ = allocated(filepath.Join(s.dir, id, l.Memory))
-		}
-		n.disk = whole - n.memory
+		n.memory, n.disk = s.sizes(l)
+		p.used += n.memory + n.disk
 		p.nodes[id] = n
 		p.order = append(p.order, n)
 	}
+	for _, n := range p.order {
+		if below := p.nodes[n.layer.ParentID]; below != nil {
+			below.children++
+		}
+	}
+	for _, name := range all.junk {
+		path := filepath.Join(s.dir, name)
+		size, _ := allocated(path)
+		p.used += size
+		_, id, _ := parseFolder(name)
+		if pinned[id] {
+			continue
+		}
+		if locked, err := tryFolder(path, unix.LOCK_EX); err == nil && locked != nil {
+			p.junk = append(p.junk, junk{path, locked})
+			p.freed += size
+		}
+	}
+	finished, _ := allocated(filepath.Join(s.dir, finishedName))
+	p.used += finished
 	slices.SortFunc(p.order, func(a, b *node) int {
 		if c := a.used.Compare(b.used); c != 0 {
 			return c
@@ -179,6 +199,20 @@ func (s *Store) plan(ctx context.Context) (*plan, error) {
 		return oldestFirst(b.layer, a.layer) // the deepest first, so that a chain goes from its end
 	})
 	return p, nil
+}
+
+// sizes are the bytes that a layer's memory and all else of it take now. The disk does not change any more; the memory may be gone.
+func (s *Store) sizes(l *Layer) (memory, disk int64) {
+	disk = l.SizeBytes
+	if l.Memory == "" {
+		return 0, disk
+	}
+	var st unix.Stat_t
+	if err := unix.Lstat(s.path(l, l.Memory), &st); err == nil {
+		memory = st.Blocks * 512
+		return memory, max(disk-memory, 0)
+	}
+	return 0, max(disk-l.Files[l.Memory].Size, 0)
 }
 
 func oldestFirst(a, b *Layer) int {
@@ -230,46 +264,62 @@ func (n *node) removable() bool {
 // take locks a layer, unless somebody uses it.
 func (p *plan) take(n *node) bool {
 	if n.locked == nil {
-		n.locked, _ = tryFolder(filepath.Join(p.s.dir, n.layer.ID), unix.LOCK_EX)
+		n.locked, _ = tryFolder(p.s.path(n.layer), unix.LOCK_EX)
 		n.busy = n.locked == nil
 	}
 	return !n.busy
 }
 
-// execute removes what was planned: it gets out of the way by rename, the lock is given back, and then it is deleted.
+// clear takes all layers out of the plan.
+func (p *plan) clear() {
+	for _, n := range p.nodes {
+		n.gone, n.noMemory = false, false
+	}
+}
+
+// execute removes what was planned, and closes the plan. Folders get out of the way by rename; they are deleted when the store's lock is given
+// back, so that nobody waits for that.
 func (p *plan) execute() (Freed, error) {
+	defer p.close()
 	var freed Freed
 	var errs []error
-	var gone []string
+	var hidden []string
+	hide := func(path string) bool {
+		to := p.s.goneName()
+		if err := os.Rename(path, to); err != nil {
+			errs = append(errs, err)
+			return false
+		}
+		hidden = append(hidden, to)
+		return true
+	}
+	for _, j := range p.junk {
+		hide(j.path)
+	}
 	for _, n := range p.order {
-		dir := filepath.Join(p.s.dir, n.layer.ID)
 		switch {
 		case n.gone:
-			hidden := p.s.goneName()
-			if err := os.Rename(dir, hidden); err != nil {
-				errs = append(errs, err)
-				continue
+			if hide(p.s.path(n.layer)) {
+				freed.Layers++
 			}
-			gone = append(gone, hidden)
-			freed.Layers++
 		case n.noMemory:
-			if err := os.Remove(filepath.Join(dir, n.layer.Memory)); err != nil {
+			if err := os.Remove(p.s.path(n.layer, n.layer.Memory)); err != nil {
 				errs = append(errs, err)
-				continue
+			} else {
+				freed.Memories++
 			}
-			freed.Memories++
 		}
 	}
 	p.unlock()
 	p.unlock = nil
-	for _, dir := range gone {
-		errs = append(errs, os.RemoveAll(dir))
+	for _, path := range hidden {
+		errs = append(errs, os.RemoveAll(path))
 	}
-	p.close()
 	freed.Bytes = p.freed
 	return freed, errors.Join(errs...)
 }
 
+// close gives all locks back.
 func (p *plan) close() {
 	for _, n := range p.order {
 		if n.locked != nil {
@@ -277,53 +327,13 @@ func (p *plan) close() {
 			n.locked = nil
 		}
 	}
+	for _, j := range p.junk {
+		j.locked.Close()
+	}
 	if p.unlock != nil {
 		p.unlock()
 		p.unlock = nil
 	}
-}
-
-// sweep removes what nobody can use: drafts of killed processes, folders with damaged records or none, layers whose parents are gone. What
-// somebody holds, or needs the disk of, stays until the next time.
-func (s *Store) sweep(ctx context.Context) error {
-	unlock, err := s.lock(ctx, unix.LOCK_EX)
-	if err != nil {
-		return err
-	}
-	defer func() { unlock() }()
-	all, err := s.load()
-	if err != nil || len(all.junk) == 0 {
-		return err
-	}
-	pinned := s.o.Pinned()
-	var errs []error
-	var gone []string
-	for _, name := range all.junk {
-		path := filepath.Join(s.dir, name)
-		if pinned[name] {
-			continue
-		}
-		locked, err := tryFolder(path, unix.LOCK_EX)
-		if locked == nil || err != nil {
-			continue
-		}
-		defer locked.Close()
-		if layerID.MatchString(name) {
-			hidden := s.goneName()
-			if err := os.Rename(path, hidden); err != nil {
-				errs = append(errs, err)
-				continue
-			}
-			path = hidden
-		}
-		gone = append(gone, path)
-	}
-	unlock()
-	unlock = func() {}
-	for _, path := range gone {
-		errs = append(errs, os.RemoveAll(path))
-	}
-	return errors.Join(errs...)
 }
 
 // goneName is a hidden name for a folder on its way out.

@@ -39,6 +39,16 @@ func wantLeft(t *testing.T, s *Store, want ...string) {
 	}
 }
 
+// at is the path of a layer's folder, or of a file in it.
+func at(t *testing.T, s *Store, id string, name ...string) string {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(s.dir, "*-"+id))
+	if err != nil || len(found) != 1 {
+		return filepath.Join(s.dir, "gone-"+id)
+	}
+	return filepath.Join(append(found, name...)...)
+}
+
 // tree is root, a, b, c in a chain, and x beside b; all released, used in the order c, b, a, x, root, all 100 KiB of disk and 200 of memory.
 func tree(t *testing.T, o Options) (s *Store, clock *clock, id map[string]string) {
 	clock = newClock()
@@ -215,18 +225,18 @@ func TestSweep(t *testing.T) {
 	}
 	make(".0123456789ab.making")
 	make(".0123456789ab.gone")
-	make("0123456789ab")             // no record
-	make("1123456789ab", recordName) // no right one
-	make("notes")                    // somebody's own
-	make("2123456789ab", "disk-0")   // pinned
+	make("root-0123456789ab")                   // no record
+	make("root-1123456789ab", recordName)       // no right one
+	make("notes")                               // somebody's own
+	make("ffffffffffff-2123456789ab", "disk-0") // pinned
 	s.o.Pinned = func() map[string]bool { return map[string]bool{"2123456789ab": true} }
 	draft, err := s.Begin(t.Context(), nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	make("3123456789ab")
+	make("root-3123456789ab")
 	// A record of another version, whose children are lost with it.
-	record := filepath.Join(s.dir, id["b"], recordName)
+	record := at(t, s, id["b"], recordName)
 	data, err := os.ReadFile(record)
 	if err != nil {
 		t.Fatal(err)
@@ -235,7 +245,7 @@ func TestSweep(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect(t, s, query("x"), &Chain{Layers: []*Layer{{ID: id["root"]}}}, false)
-	held, err := s.hold(t.Context(), id["c"])
+	held, err := s.hold(t.Context(), &Layer{ParentID: id["b"], ID: id["c"]})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -243,7 +253,7 @@ func TestSweep(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantLeft(t, s, id["root"], id["a"], id["x"])
-	if _, err := os.Stat(filepath.Join(s.dir, id["c"])); err != nil {
+	if _, err := os.Stat(at(t, s, id["c"])); err != nil {
 		t.Error("a folder was removed while somebody held it")
 	}
 	held.Close()
@@ -258,7 +268,8 @@ func TestSweep(t *testing.T) {
 	for _, e := range entries {
 		names = append(names, e.Name())
 	}
-	want := []string{id["root"], id["a"], id["x"], "2123456789ab", "notes", lockName, secretName, filepath.Base(draft.Folder())}
+	base := func(id string) string { return filepath.Base(at(t, s, id)) }
+	want := []string{base(id["root"]), base(id["a"]), base(id["x"]), "ffffffffffff-2123456789ab", "notes", lockName, secretName, filepath.Base(draft.Folder())}
 	slices.Sort(want)
 	if !slices.Equal(names, want) {
 		t.Errorf("left are %v, want %v", names, want)

@@ -8,7 +8,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"hash"
 	"os"
@@ -137,87 +136,6 @@ func (s *Store) Sum(parts ...string) string {
 		mac.Write([]byte(part))
 	}
 	return "hmac:" + hex.EncodeToString(mac.Sum(nil))
-}
-
-// forest is what the store holds at a moment: every layer that is whole as far as its record goes, with all layers below it.
-type forest struct {
-	layers   map[string]*Layer
-	children map[string][]*Layer // by ParentID; roots under ""
-	junk     []string            // names of folders that nobody can use: leftovers, damaged records, lost parents
-}
-
-// load reads the records of all layers. It does not look at their files.
-func (s *Store) load() (*forest, error) {
-	entries, err := os.ReadDir(s.dir)
-	if err != nil {
-		return nil, err
-	}
-	all := &forest{layers: map[string]*Layer{}, children: map[string][]*Layer{}}
-	for _, e := range entries {
-		name := e.Name()
-		switch {
-		case !e.IsDir():
-		case leftover(name):
-			all.junk = append(all.junk, name)
-		case layerID.MatchString(name):
-			l, err := s.readLayer(name)
-			switch {
-			case err == nil:
-				all.layers[name] = l
-			case errors.Is(err, errInvalid) || errors.Is(err, os.ErrNotExist):
-				all.junk = append(all.junk, name)
-			}
-			// One that cannot be read at the moment is not used and not removed.
-		}
-	}
-	for id, l := range all.layers {
-		if !all.whole(l) {
-			all.junk = append(all.junk, id)
-		}
-	}
-	for _, id := range all.junk {
-		delete(all.layers, id)
-	}
-	for _, l := range all.layers {
-		all.children[l.ParentID] = append(all.children[l.ParentID], l)
-	}
-	return all, nil
-}
-
-// whole tells whether all layers below one are there. Depths go down by one each time, so it ends.
-func (f *forest) whole(l *Layer) bool {
-	for l.ParentID != "" {
-		parent := f.layers[l.ParentID]
-		if parent == nil || parent.Depth != l.Depth-1 || parent.Position != l.Position-len(l.Steps) || parent.Root.Disk != l.Root.Disk {
-			return false
-		}
-		l = parent
-	}
-	return true
-}
-
-// chain gives the layers from the root up to l.
-func (f *forest) chain(l *Layer) []*Layer {
-	chain := make([]*Layer, l.Depth+1)
-	for ; ; l = f.layers[l.ParentID] {
-		chain[l.Depth] = l
-		if l.Depth == 0 {
-			return chain
-		}
-	}
-}
-
-func (s *Store) readLayer(id string) (*Layer, error) {
-	l := new(Layer)
-	info, err := s.readSealed(filepath.Join(s.dir, id), recordName, id, l, maxRecord)
-	if err != nil {
-		return nil, err
-	}
-	if err := l.check(id); err != nil {
-		return nil, fmt.Errorf("%s: %w: %w", filepath.Join(s.dir, id, recordName), errInvalid, err)
-	}
-	l.Used = info.ModTime()
-	return l, nil
 }
 
 func free(dir string) (int64, error) {

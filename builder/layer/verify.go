@@ -166,7 +166,7 @@ func (c *Chain) Verify(ctx context.Context) error {
 
 // verify compares files of a layer that is held. Unless all is set, it trusts what is in the file verified. progress may be nil.
 func (s *Store) verify(ctx context.Context, l *Layer, names []string, all bool, progress func(bytes int64)) ([]Damage, error) {
-	dir := filepath.Join(s.dir, l.ID)
+	dir := s.path(l)
 	var known verified
 	if _, err := s.readSealed(dir, verifiedName, l.ID, &known, maxRecord); err != nil || known.Boot != bootID() || known.Boot == "" || known.Files == nil {
 		known = verified{Boot: bootID(), Files: map[string]identity{}}
@@ -247,7 +247,7 @@ func (s *Store) verifyAll(ctx context.Context, progress func(done, total int64))
 	slices.SortFunc(layers, oldestFirst)
 	var found []Damage
 	for _, l := range layers {
-		held, err := s.hold(ctx, l.ID)
+		held, err := s.hold(ctx, l)
 		if errors.Is(err, errGone) {
 			continue
 		}
@@ -293,22 +293,32 @@ func (s *Store) drop(ctx context.Context, damages []Damage) ([]Damage, error) {
 		d := &damages[i]
 		d.Dropped = []string{}
 		l := all.layers[d.ID]
-		if l != nil && d.File == l.Memory {
-			errs = append(errs, remove(filepath.Join(s.dir, d.ID, d.File)))
+		if l == nil { // somebody else was faster
+			d.Dropped = []string{d.ID}
 			continue
 		}
-		var visit func(id string)
-		visit = func(id string) {
-			d.Dropped = append(d.Dropped, id)
-			errs = append(errs, remove(filepath.Join(s.dir, id, recordName)))
-			for _, child := range all.children[id] {
-				visit(child.ID)
+		if d.File == l.Memory {
+			errs = append(errs, os.RemoveAll(s.path(l, d.File)))
+			continue
+		}
+		var visit func(l *Layer)
+		visit = func(l *Layer) {
+			d.Dropped = append(d.Dropped, l.ID)
+			errs = append(errs, remove(s.path(l, recordName)))
+			for _, id := range all.ids(l.ID) {
+				if child := all.layers[id]; child != nil {
+					visit(child)
+				}
 			}
 		}
-		visit(d.ID)
+		visit(l)
 	}
 	unlock()
-	return damages, errors.Join(append(errs, s.sweep(ctx))...)
+	p, err := s.plan(ctx)
+	if err == nil {
+		_, err = p.execute()
+	}
+	return damages, errors.Join(append(errs, err)...)
 }
 
 func remove(path string) error {

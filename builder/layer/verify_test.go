@@ -71,7 +71,7 @@ func TestDamagedDisk(t *testing.T) {
 			if err := c.Verify(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			harm(t, filepath.Join(s.dir, id["b"], "disk-0.qcow2"))
+			harm(t, at(t, s, id["b"], "disk-0.qcow2"))
 			err := c.Verify(t.Context())
 			var damage *DamageError
 			if !errors.Is(err, ErrDamaged) || !errors.As(err, &damage) || len(damage.Damages) != 1 || len(damage.Damages[0].Dropped) != 2 {
@@ -93,7 +93,7 @@ func TestDamagedMemory(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s, _, id := tree(t, Options{})
 			time.Sleep(10 * time.Millisecond)
-			harm(t, filepath.Join(s.dir, id["b"], "memory"))
+			harm(t, at(t, s, id["b"], "memory"))
 			longer := find(t, s, query("a b c")) // does not need it
 			if err := longer.Verify(t.Context()); err != nil {
 				t.Errorf("c does not need the memory of b: %v", err)
@@ -118,7 +118,7 @@ func TestDamageWhileHeld(t *testing.T) {
 		t.Fatal(err)
 	}
 	time.Sleep(10 * time.Millisecond)
-	flip(t, filepath.Join(s.dir, id["b"], "disk-0.qcow2"), 0)
+	flip(t, at(t, s, id["b"], "disk-0.qcow2"), 0)
 	if err := finder.Verify(t.Context()); !errors.Is(err, ErrDamaged) {
 		t.Fatalf("the error is %v", err)
 	}
@@ -136,14 +136,14 @@ func TestDamageWhileHeld(t *testing.T) {
 	if _, err := s.Prune(t.Context(), PruneOptions{ToSize: -1}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(filepath.Join(s.dir, id["b"])); !os.IsNotExist(err) {
+	if _, err := os.Stat(at(t, s, id["b"])); !os.IsNotExist(err) {
 		t.Errorf("the damaged layer is still there: %v", err)
 	}
 }
 
 func TestDamagedState(t *testing.T) {
 	s, _, id := tree(t, Options{})
-	flip(t, filepath.Join(s.dir, id["c"], stateName), 60)
+	flip(t, at(t, s, id["c"], stateName), 60)
 	expect(t, s, query("a b c"), &Chain{Layers: []*Layer{{ID: id["b"]}}}, false)
 	found, err := s.VerifyAll(t.Context(), nil)
 	if err != nil || len(found) != 1 || found[0].File != stateName {
@@ -163,7 +163,7 @@ func TestVerifyAll(t *testing.T) {
 		t.Errorf("progress ended with %d of %d", last, total)
 	}
 	// Damage that leaves no mark on the file: the mark is set to what the file is now.
-	path := filepath.Join(s.dir, id["a"], "disk-0.qcow2")
+	path := at(t, s, id["a"], "disk-0.qcow2")
 	flip(t, path, 5)
 	c := find(t, s, query("a"))
 	known := verified{Boot: bootID(), Files: map[string]identity{}}
@@ -174,7 +174,7 @@ func TestVerifyAll(t *testing.T) {
 		}
 		known.Files[name] = now
 	}
-	if err := s.writeSealed(filepath.Join(s.dir, id["a"]), verifiedName, id["a"], known, maxRecord); err != nil {
+	if err := s.writeSealed(at(t, s, id["a"]), verifiedName, id["a"], known, maxRecord); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.Verify(t.Context()); err != nil {
@@ -190,9 +190,9 @@ func TestVerifyAll(t *testing.T) {
 
 func TestMarksEndWithTheBoot(t *testing.T) {
 	s, _, id := tree(t, Options{})
-	path := filepath.Join(s.dir, id["root"], "memory")
+	path := at(t, s, id["root"], "memory")
 	flip(t, path, 5)
-	dir := filepath.Join(s.dir, id["root"])
+	dir := at(t, s, id["root"])
 	c := find(t, s, query(""))
 	known := verified{Boot: "an earlier one", Files: map[string]identity{}}
 	for _, name := range c.Last().names() {
