@@ -34,7 +34,7 @@ func (s *State) For(req Request) (*State, error) {
 	fitting.Document, fitting.Phase, fitting.Step, fitting.Ended = at.document, at.phase, at.step, len(at.left) == 0
 	fitting.Chained = nil
 	for _, c := range s.Chained {
-		if c.Document == s.Document && at.done[stepName{c.Phase, c.Step}] && !fitting.Ended {
+		if c.Document == s.Document && at.done[stepName{c.Phase, c.Step}] {
 			c.Document = at.document
 			fitting.Chained = append(fitting.Chained, c)
 		}

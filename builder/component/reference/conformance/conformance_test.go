@@ -16,7 +16,7 @@ import (
 
 const folder = "../../../../testdata/conformance"
 
-// TestConformance runs every case on this machine, each in a folder of its own.
+// TestConformance runs every case on this machine, each in a folder of its own, and then once more with pauses.
 func TestConformance(t *testing.T) {
 	cases, err := Load(folder)
 	if err != nil {
@@ -25,8 +25,23 @@ func TestConformance(t *testing.T) {
 	server := httptest.NewServer(http.FileServer(http.Dir(folder)))
 	t.Cleanup(server.Close)
 	modules := action.Modules().For("linux")
+	type run struct {
+		Case
+		pauses bool
+	}
+	var runs []run
 	for _, c := range cases {
-		t.Run(c.Name, func(t *testing.T) {
+		runs = append(runs, run{c, false})
+		if c.Problems == nil {
+			runs = append(runs, run{c, true})
+		}
+	}
+	for _, c := range runs {
+		name := c.Name
+		if c.pauses {
+			name += "/paused"
+		}
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			if c.Root && os.Geteuid() != 0 {
 				t.Skip("the case can be run by the superuser only")
@@ -40,10 +55,10 @@ func TestConformance(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			places := Places{Dir: dir, Work: filepath.Join(folder, "work"), Server: server.URL}
+			places := Places{Dir: dir, Work: filepath.Join(folder, "work"), Server: server.URL, Pauses: c.pauses}
 			got, err := c.Run(t.Context(), modules, component.System{S3: services.S3, Parameters: services.Parameters}, places)
 			if c.Problems != nil {
-				expectProblems(t, c, err)
+				expectProblems(t, c.Case, err)
 				return
 			}
 			if err != nil {

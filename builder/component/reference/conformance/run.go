@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/ingot-image/ingot/builder/component"
 )
@@ -20,6 +21,8 @@ type Places struct {
 	Dir string
 	// Server is the URL of a web server for the folder of all cases. It is the parameter Server, and <server> in the expectation.
 	Server string
+	// Pauses makes the run pause between all of its steps, which must make no difference.
+	Pauses bool
 }
 
 // Prepare makes the folder that a case runs in, with the case's files.
@@ -41,7 +44,10 @@ func (c Case) Prepare(dir string) error {
 //
 // The error is of type [component.Problems] when the documents are wrong.
 func (c Case) Run(ctx context.Context, modules component.Modules, system component.System, at Places) (any, error) {
-	request := component.Request{Phases: c.Phases, WorkingDirectory: at.Work}
+	request := component.Request{Phases: c.Phases, WorkingDirectory: at.Work, PauseAfterDocument: at.Pauses}
+	if at.Pauses {
+		request.PauseAfterMS = 1
+	}
 	for i, name := range c.Documents {
 		path := filepath.Join(c.Folder, name)
 		document, err := component.Parse(path, c.Contents[i], modules)
@@ -53,17 +59,27 @@ func (c Case) Run(ctx context.Context, modules component.Modules, system compone
 		})
 	}
 	var recorder component.Recorder
-	runner := &component.Runner{Modules: modules, System: system, Events: recorder.Event}
+	runner := &component.Runner{Modules: modules, System: system, Events: func(e component.Event) {
+		recorder.Event(e)
+		if at.Pauses && e.Type == component.StepEnded {
+			time.Sleep(time.Millisecond) // so that it is time for a pause
+		}
+	}}
 	for {
 		result, err := runner.Run(ctx, request)
 		if err != nil {
 			return nil, err
 		}
-		if result.Status != component.StatusReboot {
+		if result.Status != component.StatusReboot && result.Status != component.StatusPaused {
 			break
 		}
 		if request.Resume, err = reload(result.State); err != nil {
 			return nil, err
+		}
+		if result.Status == component.StatusPaused {
+			if request.Resume, err = request.Resume.For(request); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return Decoded(recorder.Detail())
