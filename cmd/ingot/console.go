@@ -46,18 +46,13 @@ the VM saved last of all. A login at the console needs a password that the guest
 
 // openConsole is a session at the console: open, attend, save.
 func openConsole(ctx context.Context, b *builder.Builder, name string, discard bool) error {
-	p := newProgress(os.Stderr, false)
-	// What the guest prints while it is resumed comes after the live line is gone.
-	console := &heldWriter{w: os.Stdout}
-	vm, err := b.OpenVM(ctx, builder.VMOpen{VM: name, Console: console, Progress: p.vm})
-	p.close()
+	line := &vmLine{}
+	console := &heldWriter{w: os.Stdout} // what the guest prints comes after the live line is gone
+	vm, err := openKept(ctx, b, builder.VMOpen{VM: name, Console: console, Progress: line.show}, line)
 	if err != nil {
-		return kept(err)
+		return err
 	}
 	defer vm.Close()
-	if !vm.Resumed {
-		fmt.Fprintf(os.Stderr, "ingot: %s was booted from its disk: %s\n", vm.ID(), printable(vm.Why))
-	}
 	fmt.Fprintf(os.Stderr, "the console of %s; Ctrl-] leaves it\n", vm.ID())
 	restore := func() {}
 	if stdin := int(os.Stdin.Fd()); term.IsTerminal(stdin) {
@@ -70,21 +65,15 @@ func openConsole(ctx context.Context, b *builder.Builder, name string, discard b
 		}
 	}
 	console.release()
-	err = vm.Console(ctx, os.Stdin)
+	down, err := vm.Console(ctx, os.Stdin)
 	restore()
-	switch {
-	case err != nil:
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
 		return fmt.Errorf("%w; the VM is as it was before: %s", err, vm.ID())
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case discard:
-		return vm.Discard()
 	}
-	if err := vm.Save(ctx); err != nil {
-		return err
-	}
-	fmt.Fprintf(os.Stderr, "%s is saved; %s shell --remove %[1]s removes it\n", vm.ID(), os.Args[0])
-	return nil
+	return leaveKept(ctx, vm, line, discard, down, false)
 }
 
 // heldWriter keeps what is written until it is released.

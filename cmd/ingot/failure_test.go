@@ -46,7 +46,7 @@ func TestFailingStep(t *testing.T) {
 	const build = "left/1.0.0/1"
 	p := onTerminal(t, s.command("build", recipe, "-o", s.out))
 	shown := p.expect("s[t]op? ", 10*time.Minute)
-	expect(t, shown, "component: left", "phase:", "build", "step:", "Fail", "action:    ExecuteBash", "exit:      7", "stderr:", "| looking", "logs:")
+	expect(t, shown, "component: left-component", "phase:", "build", "step:", "Fail", "action:    ExecuteBash", "exit:      7", "stderr:", "| looking", "logs:")
 	p.enter("s\n")
 	p.expect("# ", time.Minute)
 	p.enter("stty size; cat /opt/left/note; ls /opt/left; sleep 1000\r")
@@ -56,7 +56,7 @@ func TestFailingStep(t *testing.T) {
 	p.enter("exit\r")
 	p.expect("s[t]op? ", time.Minute)
 	p.enter("k\n")
-	expect(t, p.expect("ingot shell "+build, 2*time.Minute), "step \"Fail\" of left failed")
+	expect(t, p.expect("ingot shell "+build, 2*time.Minute), "step \"Fail\" of left-component failed")
 	p.end(1)
 
 	stdout, _ := s.run(0, "images", "left/1.0.0", "--json")

@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"text/tabwriter"
 	"time"
@@ -161,50 +162,86 @@ func age(d time.Duration) string {
 }
 
 // openShell is a session: open, run, save.
-func openShell(ctx context.Context, b *builder.Builder, id string, command []string, discard bool) error {
-	p := newProgress(os.Stderr, false)
-	var once bool
-	quiet := func() { // the live line must not be drawn into the shell's screen
-		if !once {
-			once = true
-			p.close()
-		}
-	}
-	defer quiet()
-	progress := p.vm
-	if len(command) > 0 && !p.terminal {
+func openShell(ctx context.Context, b *builder.Builder, name string, command []string, discard bool) error {
+	line := &vmLine{}
+	progress := line.show
+	if len(command) > 0 && !term.IsTerminal(int(os.Stderr.Fd())) {
 		progress = nil // what is printed is the command's
 	}
-	vm, err := b.OpenVM(ctx, builder.VMOpen{VM: id, Progress: progress})
-	quiet()
+	vm, err := openKept(ctx, b, builder.VMOpen{VM: name, Progress: progress}, line)
 	if err != nil {
-		return kept(err)
+		return err
 	}
 	defer vm.Close()
-	if !vm.Resumed {
-		fmt.Fprintf(os.Stderr, "ingot: %s was booted from its disk: %s\n", vm.ID(), printable(vm.Why))
-	}
 	status, err := attach(ctx, vm, command)
 	down := wentDown(err)
 	if err != nil && !down {
 		return fmt.Errorf("%w; the VM is as it was before this shell: %s", err, vm.ID())
 	}
-	if discard {
-		err = vm.Discard()
-	} else if err = vm.Save(ctx); err == nil && len(command) == 0 {
-		note := ""
-		if down {
-			note = "; the guest went down, and will boot from its disk"
-		}
-		fmt.Fprintf(os.Stderr, "%s is saved%s; %s shell --remove %[1]s removes it\n", vm.ID(), note, os.Args[0])
-	}
-	if err != nil {
+	if err := leaveKept(ctx, vm, line, discard, down, len(command) > 0); err != nil {
 		return err
 	}
 	if status != 0 {
 		return exitStatus(status)
 	}
 	return nil
+}
+
+// openKept opens a kept VM.
+func openKept(ctx context.Context, b *builder.Builder, o builder.VMOpen, line *vmLine) (vm *builder.VM, err error) {
+	line.during(func() { vm, err = b.OpenVM(ctx, o) })
+	if err != nil {
+		return nil, kept(err)
+	}
+	if !vm.Resumed {
+		fmt.Fprintf(os.Stderr, "ingot: %s was booted from its disk: %s\n", vm.ID(), printable(vm.Why))
+	}
+	return vm, nil
+}
+
+// leaveKept saves a kept VM at the end of a session, or removes it. quiet leaves out what a person should know.
+func leaveKept(ctx context.Context, vm *builder.VM, line *vmLine, discard, down, quiet bool) (err error) {
+	if discard {
+		return vm.Discard()
+	}
+	line.during(func() { err = vm.Save(ctx) })
+	if err != nil || quiet {
+		return err
+	}
+	note := ""
+	if down {
+		note = "; the guest went down, and will boot from its disk"
+	}
+	fmt.Fprintf(os.Stderr, "%s is saved%s; %s shell --remove %[1]s removes it\n", vm.ID(), note, os.Args[0])
+	return nil
+}
+
+// vmLine shows what a VM is at, except while the guest has the terminal.
+type vmLine struct {
+	mu sync.Mutex
+	p  *progress
+}
+
+// during shows it while f runs.
+func (l *vmLine) during(f func()) {
+	l.set(newProgress(os.Stderr, false))
+	defer func() { l.set(nil).close() }()
+	f()
+}
+
+func (l *vmLine) set(p *progress) (old *progress) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	old, l.p = l.p, p
+	return old
+}
+
+func (l *vmLine) show(at builder.VMProgress) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.p != nil {
+		l.p.vm(at)
+	}
 }
 
 // sheller is a guest that runs shells: see agent.Client.Shell.

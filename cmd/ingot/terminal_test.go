@@ -25,6 +25,15 @@ type terminal struct {
 	seen   int // what expect has found already
 }
 
+// lastDrawn leaves out what a live line has drawn over.
+func lastDrawn(screen string) string {
+	lines := strings.SplitAfter(screen, "\n")
+	for i, line := range lines {
+		lines[i] = line[max(0, strings.LastIndex(line, "\r\x1b[K")):]
+	}
+	return strings.Join(lines, "")
+}
+
 func onTerminal(t *testing.T, cmd *exec.Cmd) *terminal {
 	t.Helper()
 	cmd.Env = append(cmd.Env, "TERM=xterm-256color")
@@ -41,7 +50,7 @@ func onTerminal(t *testing.T, cmd *exec.Cmd) *terminal {
 		cmd.Process.Kill()
 		keys.Close()
 		if t.Failed() {
-			t.Logf("the terminal of %s:\n%s", strings.Join(cmd.Args, " "), p.text())
+			t.Logf("the terminal of %s:\n%s", strings.Join(cmd.Args, " "), lastDrawn(p.text()))
 		}
 	})
 	return p
