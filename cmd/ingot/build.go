@@ -27,7 +27,7 @@ func (f *buildFlags) register(cmd *cobra.Command) {
 	flags.StringVarP(&f.output, "output", "o", "", "folder of the finished files (default: the recipe's, else the current folder)")
 	flags.StringSliceVar(&f.formats, "format", nil, "formats instead of the recipe's: raw, qcow2, vmdk, vhd")
 	flags.StringVar(&f.accelerator, "accelerator", "", "auto, kvm or tcg, instead of the recipe's")
-	flags.StringVar(&f.test, "test", "", "full or none (default: as the recipe says)")
+	flags.StringVar(&f.test, "test", "", "full, quick (one boot, of the kernel directly) or none (default: full, or as the recipe says)")
 	flags.StringVar(&f.mirror, "mirror", "", "Debian mirror for bases (default: that of this machine's apt sources)")
 	complete := func(values ...string) func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		return func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
@@ -36,7 +36,7 @@ func (f *buildFlags) register(cmd *cobra.Command) {
 	}
 	cmd.RegisterFlagCompletionFunc("format", complete("raw", "qcow2", "vmdk", "vhd"))
 	cmd.RegisterFlagCompletionFunc("accelerator", complete("auto", "kvm", "tcg"))
-	cmd.RegisterFlagCompletionFunc("test", complete("full", "none"))
+	cmd.RegisterFlagCompletionFunc("test", complete("full", "quick", "none"))
 	cmd.ValidArgsFunction = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		return []string{"yaml", "yml"}, cobra.ShellCompDirectiveFilterFileExt
 	}
@@ -62,7 +62,7 @@ func (f *buildFlags) options(recipe string) (builder.Options, error) {
 	if err := oneOf("accelerator", f.accelerator, "auto", "kvm", "tcg"); err != nil {
 		return o, err
 	}
-	if err := oneOf("test", f.test, "full", "none"); err != nil {
+	if err := oneOf("test", f.test, "full", builder.TestQuick, "none"); err != nil {
 		return o, err
 	}
 	for _, name := range f.formats {
