@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"testing"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -207,4 +208,38 @@ func shellStep(action string, inputs *yaml.Node) (string, error) {
 		}
 	}
 	return text.String(), nil
+}
+
+// TestPackersScripts wants every component of five.yaml to have a script for Packer that is bash, and the one of files to make those files.
+func TestPackersScripts(t *testing.T) {
+	documents, err := filepath.Glob(filepath.Join(repository, "testdata/recipes/components/five/*.yaml"))
+	if err != nil || len(documents) != 5 {
+		t.Fatalf("%v, %v", documents, err)
+	}
+	for _, document := range documents {
+		script, err := shellScript(document)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		check := exec.Command("bash", "-n")
+		check.Stdin = strings.NewReader(script)
+		if out, err := check.CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", document, err, out)
+		}
+		if filepath.Base(document) != "application.yaml" {
+			continue
+		}
+		// The same in a folder of the test's: the script itself counts the files in the end.
+		dir := t.TempDir()
+		run := exec.Command("bash")
+		run.Stdin = strings.NewReader(strings.ReplaceAll(script, "/opt/shop", dir+"/shop"))
+		if out, err := run.CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+		page, err := os.ReadFile(filepath.Join(dir, "shop/templates/front.html"))
+		if err != nil || !strings.Contains(string(page), "<h1>$title</h1>\n") {
+			t.Errorf("%q, %v", page, err)
+		}
+	}
 }
