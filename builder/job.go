@@ -26,7 +26,7 @@ type Options struct {
 	OutputDir   string   // replaces distribution.folder
 	Formats     []string // replaces distribution.formats
 	Accelerator string   // replaces infrastructureConfiguration.accelerator
-	Test        string   // full or none; empty: as the recipe says
+	Test        string   // full, quick or none; empty: as the recipe says
 	KeepFailed  bool     // keep the files of an image whose tests fail
 	// OnFailure is given a guest in which the build failed, before it is ended, unless the build was interrupted. Without it the recipe's
 	// terminateInstanceOnFailure decides whether the guest is kept.

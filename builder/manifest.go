@@ -44,7 +44,7 @@ const (
 // Test is one boot of the finished image and what the components' test phases said in it.
 type Test struct {
 	Name       string   `json:"name"`
-	Firmware   string   `json:"firmware"` // bios, uefi
+	Firmware   string   `json:"firmware"` // bios, uefi, or direct: the kernel without firmware and boot loader
 	Disk       string   `json:"disk"`     // virtio, nvme
 	Format     string   `json:"format"`   // which of the image's files was booted
 	Status     string   `json:"status"`

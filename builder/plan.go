@@ -53,7 +53,7 @@ func (b *Builder) Plan(ctx context.Context, o Options) (*Plan, error) {
 		plan.Infrastructure.Accelerator = recipe.Accelerator(o.Accelerator)
 	}
 	if o.Test != "" {
-		plan.Tests.ImageTestsEnabled = o.Test == "full"
+		plan.Tests.ImageTestsEnabled = o.Test != "none"
 	}
 	return plan, nil
 }

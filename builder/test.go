@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ingot-image/ingot/builder/agent"
+	"github.com/ingot-image/ingot/builder/base"
 	"github.com/ingot-image/ingot/builder/catalog"
 	"github.com/ingot-image/ingot/builder/component"
 	"github.com/ingot-image/ingot/disk"
@@ -24,7 +25,8 @@ type testCase struct {
 	disk      qemu.Interface
 	firmwares string // the manifest's word
 	file      file
-	extra     bool // a boot more, for a file that had none
+	extra     bool        // a boot more, for a file that had none
+	direct    *directBoot // instead of a firmware
 }
 
 func (c testCase) name() string {
@@ -61,6 +63,38 @@ func testCases(files []file, modes bootModes) []testCase {
 	return cases
 }
 
+// TestQuick is the value of Options.Test by which the finished disk is booted once, its kernel directly; nothing of firmware, boot loader
+// and cloud-init is tested then.
+const TestQuick = "quick"
+
+// firmwareDirect is the manifest's word for a boot of the kernel without firmware and boot loader.
+const firmwareDirect = "direct"
+
+// quickCase is the one boot of a quick test: of the raw file, or of the first where there is none. An image whose kernel cannot be booted
+// directly boots by firmware. The kernel and the initrd are copied into the folder.
+func (j *job) quickCase(ctx context.Context, folder string, files []file, modes bootModes) (testCase, error) {
+	c := testCases(files, modes)[0]
+	for _, f := range files {
+		if f.format == disk.Raw {
+			c.file = f
+		}
+	}
+	if err := mkdir(folder); err != nil {
+		return c, err
+	}
+	image, err := base.Inspect(ctx, j.rawDisk, folder)
+	if err != nil {
+		return c, err
+	}
+	if image.Kernel == "" {
+		j.event(Event{Type: Warning, Detail: "the image's kernel cannot be booted directly, which takes an ext root file system and an initrd of initramfs-tools: the quick test boots by firmware"})
+		return c, nil
+	}
+	c.firmware, c.firmwares = "", firmwareDirect
+	c.direct = &directBoot{kernel: image.Kernel, initrd: image.Initrd, append: image.Append}
+	return c, nil
+}
+
 // test boots the finished files and runs the components' test phases in each boot. It returns every test's result; the
 // error is that of the first test that failed, after which the others are stopped.
 func (j *job) test(ctx context.Context, parentModes bootModes, files []file) ([]Test, error) {
@@ -79,6 +113,13 @@ func (j *job) test(ctx context.Context, parentModes bootModes, files []file) ([]
 		return nil, errors.New("the image can no longer boot by UEFI, as its parent image can: its EFI system partition is gone")
 	}
 	cases := testCases(files, modes)
+	if j.options.Test == TestQuick {
+		c, err := j.quickCase(ctx, j.work.path(TestQuick), files, modes)
+		if err != nil {
+			return nil, err
+		}
+		cases = []testCase{c}
+	}
 	if err := j.setStatus(ctx, catalog.Testing); err != nil {
 		return nil, err
 	}
@@ -147,10 +188,6 @@ const memoryOverhead = 768
 
 // testOnce boots one throwaway VM and runs the test phases in it. The image's file is never written to.
 func (j *job) testOnce(ctx context.Context, c testCase) error {
-	firmware, err := qemu.FindFirmware(c.firmware)
-	if err != nil {
-		return err
-	}
 	overlay := j.work.path(c.name() + ".qcow2")
 	if err := disk.CreateOverlay(ctx, overlay, disk.Image{Path: c.file.path, Format: c.file.format}, 0); err != nil {
 		return err
@@ -160,8 +197,12 @@ func (j *job) testOnce(ctx context.Context, c testCase) error {
 		return err
 	}
 	defer m.Close()
-	m.config.Firmware = firmware
-	if err := m.attachInstance(j.plan.hostname(), j.program); err != nil {
+	if m.direct = c.direct; m.direct == nil {
+		if m.config.Firmware, err = qemu.FindFirmware(c.firmware); err != nil {
+			return err
+		}
+	}
+	if err := m.attachAgent(j.plan.hostname(), j.program); err != nil {
 		return err
 	}
 	if err := m.start(ctx); err != nil {

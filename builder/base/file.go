@@ -126,6 +126,23 @@ func convertAndInspect(ctx context.Context, src disk.Image, dir string, progress
 	return b, nil
 }
 
+// Inspect takes out of the raw image of a disk what boots its kernel directly, into the folder dir: Kernel, Initrd and Append of the base
+// that a file parent of this content would be, and its OS. Kernel is empty when the disk must be booted by firmware.
+func Inspect(ctx context.Context, raw, dir string) (*Base, error) {
+	info, err := disk.Probe(raw)
+	if err != nil {
+		return nil, err
+	}
+	b := &Base{Name: filepath.Base(raw), Disk: raw, Size: info.VirtualSize}
+	if err := inspect(ctx, raw, dir, b); err != nil {
+		return nil, fmt.Errorf("inspect %s: %w", raw, err)
+	}
+	if b.Append != "" {
+		b.Kernel, b.Initrd = filepath.Join(dir, "vmlinuz"), filepath.Join(dir, "initrd.img")
+	}
+	return b, nil
+}
+
 // inspect looks for an ext root file system with an initramfs-tools initrd, and copies kernel and initrd beside the disk. A disk
 // without one is no error: it is booted by its firmware.
 func inspect(ctx context.Context, raw, dir string, b *Base) error {
