@@ -8,8 +8,8 @@ import (
 //
 //	resolve     read the recipe and its components, pin every input, take a build number
 //	base        make or find the parent image's disk
-//	boot        start a VM on a copy-on-write overlay of it, with the agent inside
-//	apply       run the components' build and validate phases in the guest
+//	boot        start a VM on a copy-on-write overlay of it, with the agent inside, or go on from a layer
+//	apply       run the components' build and validate phases in the guest, and save layers on the way
 //	finalise    make an image out of the instance, trim, shut down in order
 //	flatten     turn the overlay into the files that were asked for, beside their final place
 //	test        boot those very files in throwaway VMs and run the components' test phases
@@ -17,14 +17,15 @@ import (
 //
 // Mistakes of the recipe or its components are returned as component.Problems, and nothing has been changed then. Every
 // other failure is a *Failure. When Build returns, nothing of it is left running, and nothing is left on disk but a
-// finished image, its logs and cached bases.
+// finished image, its logs, cached bases and layers. If the very image is there already, its manifest is returned at once, and nothing
+// is changed.
 func (b *Builder) Build(ctx context.Context, o Options) (manifest *Manifest, err error) {
 	j := b.newJob(o)
 	defer func() { err = j.end(ctx, manifest, err) }()
 
 	plan, err := stage(ctx, j, StageResolve, j.resolve)
-	if err != nil {
-		return nil, err
+	if err != nil || j.reused != nil {
+		return j.reused, err
 	}
 	parent, err := stage(ctx, j, StageBase, j.base)
 	if err != nil {
@@ -50,7 +51,11 @@ func (b *Builder) Build(ctx context.Context, o Options) (manifest *Manifest, err
 	if err != nil {
 		return nil, j.keepFailed(err, files, tests)
 	}
-	return stage(ctx, j, StageDistribute, func(ctx context.Context) (*Manifest, error) {
+	manifest, err = stage(ctx, j, StageDistribute, func(ctx context.Context) (*Manifest, error) {
 		return j.distribute(ctx, j.manifest(plan, parent, facts, tests), files)
 	})
+	if err == nil {
+		j.remember(manifest)
+	}
+	return manifest, err
 }

@@ -32,6 +32,8 @@ const (
 	// TestStarted and TestEnded bracket one test VM, named in Test.
 	TestStarted EventType = "testStarted"
 	TestEnded   EventType = "testEnded"
+	// ImageReused says that the image of exactly these inputs is there already, in Image and Folder.
+	ImageReused EventType = "imageReused"
 	// LayerUsed tells in Layer where the build goes on from, instead of booting and running what is in it.
 	LayerUsed EventType = "layerUsed"
 	// LayerSaved tells of a layer that was saved; DurationMS is how long the guest stood still for it.

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"github.com/ingot-image/ingot/builder/agent"
 	"github.com/ingot-image/ingot/builder/component"
+	"github.com/ingot-image/ingot/builder/layer"
 	"github.com/ingot-image/ingot/builder/seed"
 	"github.com/ingot-image/ingot/disk"
 	"github.com/ingot-image/ingot/qemu"
@@ -17,10 +19,20 @@ import (
 // guest is the machine that becomes the image: the stages boot, apply and finalise.
 type guest struct {
 	*machine
-	job     *job
-	overlay string
-	larger  bool // the volume, than the parent image's disk
-	info    *agent.Info
+	job    *job
+	parent *parentImage
+	base   qemu.Image // the parent image's disk
+	size   int64      // of the guest's disk, in bytes
+	larger bool       // than the parent image's
+	info   *agent.Info
+	// request is what is to be run in it, from where its layer ends.
+	request component.Request
+
+	// own are the overlays that the guest has been given and no layer holds, each on top of the one before: it writes to the last. Below them
+	// are the layers that the guest stands on, topmost first, and the parent image.
+	own      []string
+	below    []qemu.Image
+	overlays int // made so far
 }
 
 // facts is what the guest told about itself before it went down.
@@ -29,15 +41,16 @@ type facts struct {
 	packages []Package
 }
 
-// boot starts the parent image on an overlay and waits until its start-up is over.
+// boot brings a guest to where its components can be applied: from a layer of an earlier build if one fits, else by starting the parent
+// image on an overlay and waiting until its start-up is over.
 func (j *job) boot(ctx context.Context, parent *parentImage) (_ *guest, err error) {
-	size := max(j.plan.volumeSize(), parent.Size)
-	g := &guest{job: j, overlay: j.work.path("overlay.qcow2"), larger: size > parent.Size}
-	if err := disk.CreateOverlay(ctx, g.overlay, disk.Image{Path: parent.Disk, Format: disk.Raw}, size); err != nil {
+	start := time.Now()
+	m, err := j.machine("build", qemu.Disk{})
+	if err != nil {
 		return nil, err
 	}
-	root := overlayDisk(g.overlay, parent.Disk, disk.Raw, qemu.VirtIO)
-	if g.machine, err = j.machine("build", root); err != nil {
+	g, err := j.newGuest(parent, m)
+	if err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -45,23 +58,65 @@ func (j *job) boot(ctx context.Context, parent *parentImage) (_ *guest, err erro
 			g.Close()
 		}
 	}()
-	if err := g.bootFrom(parent, "ingot-build", j.program); err != nil {
-		return nil, err
+	warm := false
+	if w := j.warm; w != nil {
+		w.root, w.base = j.rootOf(g), parent.Name
+		g.services = w.reads.recorded()
+		if query, wanted := j.query(w.root); wanted {
+			if warm, err = w.goOn(ctx, g, query, &g.request); err != nil {
+				return nil, err
+			}
+		}
 	}
-	if err := g.start(ctx); err != nil {
-		return nil, err
-	}
-	if _, err := g.ready(ctx); err != nil {
-		return nil, err
+	if !warm {
+		if err := g.cold(ctx); err != nil {
+			return nil, err
+		}
 	}
 	if g.info, err = g.agent.Info(ctx); err != nil {
 		return nil, err
 	}
 	j.event(Event{Type: Progress, Detail: fmt.Sprintf("%s, Linux %s", g.info.OS, g.info.Kernel)})
-	if g.larger {
-		return g, g.grow(ctx)
+	j.mu.Lock()
+	j.cached = warm
+	j.mu.Unlock()
+	if w := j.warm; w != nil && !warm && w.off == "" {
+		if err := w.save(ctx, g, layer.Segment{}, nil, time.Since(start)); err != nil {
+			return nil, err
+		}
 	}
 	return g, nil
+}
+
+// newGuest gives a machine what a parent image makes of it, but for its disks.
+func (j *job) newGuest(parent *parentImage, m *machine) (*guest, error) {
+	g := &guest{machine: m, job: j, parent: parent, base: qemu.Image{Path: parent.Disk, Format: driver(disk.Raw)}}
+	g.size = max(j.plan.volumeSize(), parent.Size)
+	g.larger = g.size > parent.Size
+	g.request = j.plan.request(buildPhases...)
+	return g, g.bootBy(parent)
+}
+
+// cold boots the parent image.
+func (g *guest) cold(ctx context.Context) error {
+	g.newOverlay()
+	if err := disk.CreateOverlay(ctx, g.overlay(), disk.Image{Path: g.parent.Disk, Format: disk.Raw}, g.size); err != nil {
+		return err
+	}
+	g.config.Disks = []qemu.Disk{g.rootDisk()}
+	if err := g.attachAgent("ingot-build", g.job.program); err != nil {
+		return err
+	}
+	if err := g.start(ctx); err != nil {
+		return err
+	}
+	if _, err := g.ready(ctx); err != nil {
+		return err
+	}
+	if g.larger {
+		return g.grow(ctx)
+	}
+	return nil
 }
 
 // growScript makes the root partition and its file system as large as the disk. The root is the last partition.
@@ -102,17 +157,24 @@ func (g *guest) exec(ctx context.Context, name, script string, args ...string) (
 	return out, err
 }
 
-// apply runs the build and validate phases of every component.
-func (g *guest) apply(ctx context.Context) (*component.Result, error) {
-	result, err := g.run(ctx, g.job.plan.request("build", "validate"), func(e component.Event) {
-		g.job.event(Event{Type: ComponentEvent, Component: &e})
-	})
+// apply runs the build and validate phases of every component, from where the guest's layer ends, and saves layers on the way.
+func (g *guest) apply(ctx context.Context) (result *component.Result, err error) {
+	events := func(e component.Event) { g.job.event(Event{Type: ComponentEvent, Component: &e}) }
+	cached := false
+	if w := g.job.warm; w != nil {
+		result, cached, err = w.apply(ctx, g, g.request, events)
+	} else {
+		result, err = g.run(ctx, g.request, events)
+	}
 	if err != nil {
 		return nil, err
 	}
 	if result.Status == component.StatusFailed {
 		return nil, stepFailed(StageApply, result.Failure)
 	}
+	g.job.mu.Lock()
+	g.job.cached = cached
+	g.job.mu.Unlock()
 	return result, nil
 }
 
@@ -149,19 +211,21 @@ func (j *job) machine(name string, root qemu.Disk) (*machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &machine{folder: folder, services: j.builder.Services}
-	m.config = qemu.Config{
+	m := &machine{folder: folder, services: j.builder.Services, config: j.config()}
+	m.config.Disks, m.config.ConsoleLog, m.config.RuntimeDir = []qemu.Disk{root}, log, j.work.sockets
+	return m, mkdir(folder)
+}
+
+// config is what all machines of the build have in common.
+func (j *job) config() qemu.Config {
+	return qemu.Config{
 		Accelerator: j.accelerator,
 		CPUs:        j.plan.Infrastructure.VCPUs,
 		MemoryMiB:   j.plan.Infrastructure.MemoryMiB,
-		Disks:       []qemu.Disk{root},
 		Network:     &qemu.Network{},
 		Ports:       []string{agent.PortName},
 		OnReboot:    qemu.Exit,
-		ConsoleLog:  log,
-		RuntimeDir:  j.work.sockets,
 	}
-	return m, mkdir(folder)
 }
 
 // attachSeed gives the machine its seed disk.
@@ -174,15 +238,22 @@ func (m *machine) attachSeed(label string, files []seed.File) error {
 	return nil
 }
 
-// bootFrom makes the machine boot from a parent image on its first disk, with the agent: its kernel directly where that can be done, else
-// by its firmware and boot loader.
+// bootFrom makes the machine boot from a parent image on its first disk, with the agent.
 func (m *machine) bootFrom(parent *parentImage, hostname string, program []byte) (err error) {
+	if err := m.bootBy(parent); err != nil {
+		return err
+	}
+	return m.attachAgent(hostname, program)
+}
+
+// bootBy chooses how the machine boots a parent image: its kernel directly where that can be done, else by its firmware and boot loader.
+func (m *machine) bootBy(parent *parentImage) (err error) {
 	if parent.Kernel != "" {
 		m.direct = &directBoot{kernel: parent.Kernel, initrd: parent.Initrd, append: parent.Append}
 	} else if m.config.Firmware, err = parent.modes.firmware(); err != nil {
 		return err
 	}
-	return m.attachAgent(hostname, program)
+	return nil
 }
 
 // attachAgent gives the machine the seed by which it starts the agent.

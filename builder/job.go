@@ -26,11 +26,17 @@ type Options struct {
 	OutputDir   string   // replaces distribution.folder
 	Formats     []string // replaces distribution.formats
 	Accelerator string   // replaces infrastructureConfiguration.accelerator
-	Test        string   // full, quick or none; empty: as the recipe says
+	Test        string   // TestFull, TestQuick or TestNone; empty: as the recipe says
 	KeepFailed  bool     // keep the files of an image whose tests fail
 	// OnFailure is given a guest in which the build failed, before it is ended, unless the build was interrupted. Without it the recipe's
 	// terminateInstanceOnFailure decides whether the guest is kept.
 	OnFailure func(context.Context, *FailedGuest)
+	// MaxAge is how old a layer may be, counted from when the oldest component in it ran; 0 is no bound.
+	MaxAge time.Duration
+	// NoCache names components that must run: no layer that holds anything of them is used. AllComponents stands for all, and for a boot.
+	NoCache []string
+	// NoSave saves no layers.
+	NoSave bool
 }
 
 // job is one build under way.
@@ -54,6 +60,8 @@ type job struct {
 	rawCopy     *rawCopy               // from the stage finalise on
 	sealed      map[string]*task[seal] // of the files, by path, from the stage flatten on
 	failedTests []Test
+	warm        *warmth   // nil if layers cannot be used
+	reused      *Manifest // of the image that is there already
 
 	mu      sync.Mutex // guards what follows; events come from several goroutines
 	events  io.Writer  // the event log
@@ -157,6 +165,12 @@ func (j *job) resolve(ctx context.Context) (*Plan, error) {
 	if j.output, err = filepath.Abs(plan.Distribution.Folder); err != nil {
 		return nil, err
 	}
+	if err := j.openLayers(); err != nil {
+		return nil, err
+	}
+	if j.reused, err = j.reuse(ctx); err != nil || j.reused != nil {
+		return plan, err
+	}
 	if err := os.MkdirAll(j.output, 0o755); err != nil {
 		return nil, err
 	}
@@ -209,16 +223,21 @@ func (j *job) base(ctx context.Context) (*parentImage, error) {
 	return parent, j.setStatus(ctx, catalog.Building)
 }
 
-// parentImage makes or finds a parent image's disk. A half-made one goes with the workspace.
+// parentImage makes or finds a parent image's disk. A half-made one goes with the workspace, which may be nil where the disk is there.
 func (b *Builder) parentImage(ctx context.Context, planned recipe.PlannedParentImage, work *workspace, progress base.Progress) (_ *parentImage, cached bool, err error) {
 	store := b.Bases()
 	var making []string
-	store.Making = func(dir string) error {
-		making = append(making, dir)
-		return work.own(dir)
+	if work != nil {
+		store.Making = func(dir string) error {
+			making = append(making, dir)
+			return work.own(dir)
+		}
 	}
 	found, err := store.Get(ctx, source(planned), progress)
-	if err = errors.Join(err, work.disown(making...)); err != nil {
+	if len(making) > 0 {
+		err = errors.Join(err, work.disown(making...))
+	}
+	if err != nil {
 		return nil, false, err
 	}
 	modes, err := bootModesOf(found.Disk)
@@ -233,6 +252,9 @@ func (j *job) end(ctx context.Context, m *Manifest, err error) error {
 	// What is done here must be done even if the build was interrupted.
 	ctx = context.WithoutCancel(ctx)
 	j.stopTasks()
+	if w := j.warm; w != nil && w.chain != nil {
+		defer w.chain.Close()
+	}
 	last := Event{Type: BuildEnded, Image: j.image(), Manifest: m}
 	var problems component.Problems
 	if errors.As(err, &problems) {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"os"
+	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/ingot-image/ingot/builder/base"
@@ -13,6 +15,7 @@ import (
 	"github.com/ingot-image/ingot/builder/component/managed"
 	"github.com/ingot-image/ingot/builder/recipe"
 	"github.com/ingot-image/ingot/disk"
+	"github.com/ingot-image/ingot/qemu"
 )
 
 // Plan is a recipe with every input pinned, and the choices of the command line in it.
@@ -33,6 +36,7 @@ func (b *Builder) Plan(ctx context.Context, o Options) (*Plan, error) {
 		Managed: recipe.ManagedComponents{Names: managed.Names, Lookup: managed.Lookup},
 		Images:  known{images},
 		Parents: parents{b.Bases()},
+		CPUs:    usefulCPUs(ctx, o.Accelerator),
 	})
 	if err != nil {
 		return nil, err
@@ -53,9 +57,42 @@ func (b *Builder) Plan(ctx context.Context, o Options) (*Plan, error) {
 		plan.Infrastructure.Accelerator = recipe.Accelerator(o.Accelerator)
 	}
 	if o.Test != "" {
-		plan.Tests.ImageTestsEnabled = o.Test != "none"
+		plan.Tests.ImageTestsEnabled = o.Test != TestNone
 	}
-	return plan, nil
+	return plan, plan.checkNoCache(o)
+}
+
+// checkNoCache finds components that are not to be cached and are none of the recipe's.
+func (p *Plan) checkNoCache(o Options) error {
+	var problems component.Problems
+	var names []string
+	for _, c := range p.Components {
+		names = append(names, c.Name)
+	}
+	for _, name := range o.NoCache {
+		if name != AllComponents && !slices.Contains(names, name) {
+			problems = append(problems, component.Problem{
+				Field: "--no-cache=" + name, Message: "the recipe has no component of that name", Hint: "it has " + strings.Join(names, ", "),
+			})
+		}
+	}
+	return problems.Err()
+}
+
+// usefulCPUs is how many virtual CPUs a guest can make use of here, at most those of the machine: a QEMU that runs all of them in one thread
+// is only slowed down by a second one. What cannot be found out now is told when the guest is started.
+func usefulCPUs(ctx context.Context, accelerator string) int {
+	n := runtime.NumCPU()
+	chosen, err := qemu.ChooseAccelerator(accelerator)
+	if err != nil {
+		return n
+	}
+	version, err := qemuVersion(ctx)
+	if err != nil {
+		return n
+	}
+	config := qemu.Config{Accelerator: chosen, CPUs: n}
+	return config.HostCPUs(version)
 }
 
 // OpenCatalog opens the catalog, or gives nil if nothing was built yet: asking makes no files.

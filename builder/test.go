@@ -63,9 +63,12 @@ func testCases(files []file, modes bootModes) []testCase {
 	return cases
 }
 
-// TestQuick is the value of Options.Test by which the finished disk is booted once, its kernel directly; nothing of firmware, boot loader
-// and cloud-init is tested then.
-const TestQuick = "quick"
+// How an image is tested, in Options.Test.
+const (
+	TestFull  = "full"  // by every boot that a release needs
+	TestQuick = "quick" // the finished disk is booted once, its kernel directly: nothing of firmware, boot loader and cloud-init is tested
+	TestNone  = "none"
+)
 
 // firmwareDirect is the manifest's word for a boot of the kernel without firmware and boot loader.
 const firmwareDirect = "direct"

@@ -11,7 +11,6 @@ import (
 	"os"
 	pathpkg "path"
 	"path/filepath"
-	"runtime"
 	"time"
 
 	"github.com/ingot-image/ingot/builder/agent"
@@ -198,7 +197,7 @@ func (t *throwaway) configure(ctx context.Context, name string, parent *parentIm
 	}
 	t.config = qemu.Config{
 		Accelerator: accelerator,
-		CPUs:        cmp.Or(run.CPUs, min(recipe.DefaultVCPUs, runtime.NumCPU())),
+		CPUs:        cmp.Or(run.CPUs, min(recipe.DefaultVCPUs, usefulCPUs(ctx, run.Accelerator))),
 		MemoryMiB:   cmp.Or(run.MemoryMiB, recipe.DefaultMemoryMiB),
 		Disks:       []qemu.Disk{overlayDisk(overlay, parent.Disk, disk.Raw, qemu.VirtIO)},
 		Network:     &qemu.Network{},

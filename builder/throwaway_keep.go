@@ -84,27 +84,6 @@ func (m *machine) freeze(ctx context.Context, s *savedVM, n int) error {
 	return m.Close()
 }
 
-// letGo gets the guest ready to be stopped: its disk is as whole as it can be, in case it must boot from it one day, and its agent waits for
-// the next session.
-func (m *machine) letGo(ctx context.Context) error {
-	wait := qemu.Wait{Name: "the guest to write to its disk", Limit: freezeLimit}
-	err := m.vm.Await(ctx, wait, func(ctx context.Context) error {
-		_, err := m.agent.Exec(ctx, agent.Command{Path: "/bin/sh", Args: []string{"-c", "sync"}}, nil)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	closed := make(chan error, 1)
-	wait = qemu.Wait{Name: "the agent to end the session", Limit: freezeLimit}
-	return m.vm.Await(ctx, wait, func(ctx context.Context) error {
-		go func() { closed <- m.vm.PortClosed(ctx, agent.PortName) }()
-		time.Sleep(10 * time.Millisecond) // so that it looks before there is something to see
-		m.agent.Close()
-		return <-closed
-	})
-}
-
 func (m *machine) seedPath() string { return m.config.Disks[len(m.config.Disks)-1].Path }
 
 // beside gives the name of a file of the VM's own folder, or the path of another.

@@ -105,7 +105,7 @@ type SystemsManagerAgent struct {
 // InfrastructureConfiguration is the machine that builds and tests. The first fields are Ingot's own and describe the
 // local VM; terminateInstanceOnFailure is the service's and has a meaning here too.
 type InfrastructureConfiguration struct {
-	VCPUs       int         `json:"vcpus"`       // 1 to 64; default DefaultVCPUs, or fewer if the machine has fewer
+	VCPUs       int         `json:"vcpus"`       // 1 to 64; default DefaultVCPUs, or fewer if the machine cannot run as many at once
 	MemoryMiB   int         `json:"memory"`      // MiB; default DefaultMemoryMiB
 	Accelerator Accelerator `json:"accelerator"` // default auto
 	// TerminateInstanceOnFailure false keeps the VM of a failed build. Default true.

@@ -23,7 +23,7 @@ type Environment struct {
 	Images Images
 	// Parents looks at parent images. Nil means that files are hashed and nothing else is found out.
 	Parents Parents
-	// CPUs is how many this machine has; 0 for runtime.NumCPU.
+	// CPUs is how many a guest can make use of on this machine; 0 for runtime.NumCPU.
 	CPUs int
 }
 

@@ -20,6 +20,7 @@ type buildFlags struct {
 	output, accelerator, test, mirror string
 	formats                           []string
 	keepFailed                        bool
+	cache                             cacheFlags
 }
 
 func (f *buildFlags) register(cmd *cobra.Command) {
@@ -72,7 +73,7 @@ func (f *buildFlags) options(recipe string) (builder.Options, error) {
 		}
 		o.Formats = append(o.Formats, string(format))
 	}
-	return o, nil
+	return o, f.cache.apply(&o)
 }
 
 // oneOf checks a flag's value; empty is the default.
