@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -74,7 +75,8 @@ func (s *Store) begin(ctx context.Context, parent *Chain, need int64) (*Draft, e
 	return d, nil
 }
 
-// Folder is where the layer's disks belong until Commit. It is hidden, and in the file system of the store.
+// Folder is where the layer's files belong until Commit: its disks, and whatever else the caller puts there. It is hidden, and in the file
+// system of the store.
 func (d *Draft) Folder() string { return d.dir }
 
 // FinalPath is where a file of the folder will be after Commit.
@@ -212,6 +214,9 @@ func (d *Draft) place(ctx context.Context, l *Layer, c *Chain) error {
 
 // finish hashes the files, makes them read-only and writes the records.
 func (d *Draft) finish(ctx context.Context, l *Layer) error {
+	if err := d.others(l); err != nil {
+		return err
+	}
 	l.Files = map[string]File{}
 	seen := verified{Boot: bootID(), Files: map[string]identity{}}
 	for _, name := range l.names() {
@@ -248,6 +253,21 @@ func (d *Draft) finish(ctx context.Context, l *Layer) error {
 		return err
 	}
 	return os.Chtimes(filepath.Join(d.dir, recordName), time.Time{}, l.Used)
+}
+
+// others are the files of the folder that are neither disks nor memory.
+func (d *Draft) others(l *Layer) error {
+	entries, err := os.ReadDir(d.dir)
+	if err != nil {
+		return err
+	}
+	l.Others = nil
+	for _, e := range entries {
+		if name := e.Name(); name != l.Memory && !slices.Contains(l.Disks, name) {
+			l.Others = append(l.Others, name)
+		}
+	}
+	return nil
 }
 
 // Abort gives the draft up. It may be called again, and after Commit, when it does nothing.

@@ -77,7 +77,8 @@ type Layer struct {
 	// Memory is the name of the memory's file, empty if there is none. That it was removed since is told by [Info] and [Chain.BootFromDisk].
 	Memory           string `json:"memory,omitempty"`
 	MemoryCompressed bool   `json:"memoryCompressed,omitempty"` // by zstd
-	// Others are the names of further files that the caller has put into the draft's folder: what else belongs to the guest's machine.
+	// Others are the names of further files that the caller has put into the draft's folder: what else belongs to the guest's machine. Commit
+	// finds them.
 	Others []string `json:"others,omitempty"`
 	// Files tells of each disk, the memory and the others.
 	Files map[string]File `json:"files"`
@@ -130,14 +131,17 @@ func reserved(name string) bool {
 	return name == recordName || name == stateName || name == verifiedName
 }
 
-// names are those of the layer's files.
+// names are those of the layer's files, the memory last.
 func (l *Layer) names() []string {
-	names := append(slices.Clone(l.Disks), l.Others...)
+	names := l.lasting()
 	if l.Memory != "" {
 		names = append(names, l.Memory)
 	}
 	return names
 }
+
+// lasting are those that the layers above may need, too.
+func (l *Layer) lasting() []string { return slices.Concat(l.Disks, l.Others) }
 
 // keys gives the Key and DiskKey of the last one of a chain of layers, as they are for a root.
 func (s *Store) keys(root Root, chain []*Layer) (key, diskKey string) {

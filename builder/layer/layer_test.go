@@ -429,3 +429,57 @@ func flip(t *testing.T, path string, at int64) {
 		t.Fatal(err)
 	}
 }
+
+// TestOtherFiles keeps what else is in the folder, and finds damage to it.
+func TestOtherFiles(t *testing.T) {
+	s := open(t, Options{})
+	d, err := s.Begin(t.Context(), nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"disk-0.qcow2", "seed.iso", "vmlinuz"} {
+		if err := os.WriteFile(filepath.Join(d.Folder(), name), []byte(name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	seed := d.FinalPath("seed.iso")
+	root, err := d.Commit(t.Context(), Layer{Root: machine, Disks: []string{"disk-0.qcow2"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	if got := root.Last().Others; !slices.Equal(got, []string{"seed.iso", "vmlinuz"}) || seed != root.Path(root.Last(), "seed.iso") {
+		t.Errorf("the others are %v, at %s", got, seed)
+	}
+	a := add(t, s, root, spec{steps: steps("a")})
+	time.Sleep(10 * time.Millisecond)
+	flip(t, seed, 0)
+	if err := a.Verify(t.Context()); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "seed.iso") {
+		t.Errorf("the error is %v", err)
+	}
+	wantLeft(t, s)
+
+	// What a layer cannot hold loses the draft.
+	for _, bad := range []string{"Sub/", "layer.json", "..x", "disk 1"} {
+		d, err := s.Begin(t.Context(), nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(d.Folder(), bad)
+		if strings.HasSuffix(bad, "/") {
+			err = os.Mkdir(path, 0o700)
+		} else {
+			err = os.WriteFile(path, nil, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		os.WriteFile(filepath.Join(d.Folder(), "disk"), nil, 0o600)
+		if _, err := d.Commit(t.Context(), Layer{Root: machine, Disks: []string{"disk"}}); err == nil {
+			t.Errorf("%s was taken", bad)
+		}
+		if _, err := os.Stat(d.Folder()); err == nil {
+			t.Errorf("%s: the draft is still there", bad)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -50,7 +51,7 @@ func (s *Store) List() ([]Info, error) {
 		}
 		slices.SortFunc(layers, func(a, b *Layer) int { return cmp.Or(cmp.Compare(a.Base, b.Base), oldestFirst(a, b)) })
 		for _, l := range layers {
-			list = append(list, s.info(l, pinned[l.ID]))
+			list = append(list, s.info(l, pinned[l.ID] || pinned[filepath.Base(s.path(l))]))
 			visit(l.ID)
 		}
 	}

@@ -163,7 +163,7 @@ func (s *Store) plan(ctx context.Context) (*plan, error) {
 	}
 	now, pinned := s.o.Now(), s.o.Pinned()
 	for id, l := range all.layers {
-		n := &node{layer: l, used: l.Used, pinned: pinned[id]}
+		n := &node{layer: l, used: l.Used, pinned: pinned[id] || pinned[filepath.Base(s.path(l))]}
 		if n.used.After(now) { // the clock has gone back
 			n.used = now
 		}
@@ -182,7 +182,7 @@ func (s *Store) plan(ctx context.Context) (*plan, error) {
 		size, _ := allocated(path)
 		p.used += size
 		_, id, _ := parseFolder(name)
-		if pinned[id] {
+		if pinned[id] || pinned[name] {
 			continue
 		}
 		if locked, err := tryFolder(path, unix.LOCK_EX); err == nil && locked != nil {

@@ -28,7 +28,8 @@ type Options struct {
 	// Making, if given, is told of the folder of each draft. A caller that may be killed can see to it that somebody removes the folder
 	// then; without that, it stays until the next Begin or Prune.
 	Making func(dir string) error
-	// Pinned, if given, tells the IDs of layers whose disks somebody else needs: a kept VM lies on them.
+	// Pinned, if given, tells the IDs of layers, or the names of their folders, whose disks somebody else needs: a kept VM lies on them. It must
+	// name all layers of a chain.
 	Pinned func() map[string]bool
 	// Now is the clock; default time.Now.
 	Now func() time.Time

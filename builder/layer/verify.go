@@ -131,8 +131,8 @@ func sumOf(ctx context.Context, r io.Reader) (string, error) {
 
 func sumText(h *xxhash.Digest) string { return fmt.Sprintf("%016x", h.Sum64()) }
 
-// Verify compares every file that will be used with its hash: all disks, and the last layer's memory unless the guest is to be booted from
-// its disk. Files that were compared since the machine started, and not touched since, are not read again.
+// Verify compares every file that may be used with its hash: all but the memories of the layers below, and the last one's if the guest is to be
+// booted from its disk. Files that were compared since the machine started, and not touched since, are not read again.
 //
 // What is damaged is dropped, with all that builds on it; then the chain is closed and the error is a [DamageError]. Call Find again.
 func (c *Chain) Verify(ctx context.Context) error {
@@ -141,7 +141,7 @@ func (c *Chain) Verify(ctx context.Context) error {
 	group, inner := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for i, l := range c.Layers {
-		names := l.Disks
+		names := l.lasting()
 		if i == len(c.Layers)-1 && !c.BootFromDisk {
 			names = l.names()
 		}
