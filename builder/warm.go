@@ -3,11 +3,13 @@ package builder
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"time"
 
 	"github.com/ingot-image/ingot/builder/component"
 	"github.com/ingot-image/ingot/builder/component/action"
+	"github.com/ingot-image/ingot/builder/config"
 	"github.com/ingot-image/ingot/builder/layer"
 	"github.com/ingot-image/ingot/builder/seed"
 	"github.com/ingot-image/ingot/disk"
@@ -220,7 +222,11 @@ func (s *saving) saved(cost, since time.Duration, inside bool) {
 // firstCost is what saving is expected to take as long as nothing was saved, for KVM.
 const firstCost = 150 * time.Millisecond
 
-// Layers is the store of layers.
+// Layers is the store of layers, with the budget that config.yaml sets.
 func (b *Builder) Layers() (*layer.Store, error) {
-	return layer.Open(b.layersPath(), layer.Options{Pinned: b.PinnedLayers})
+	c, err := config.Read(filepath.Join(b.Home, config.FileName))
+	if err != nil {
+		return nil, err
+	}
+	return layer.Open(b.layersPath(), layer.Options{MaxSize: c.Cache.MaxSize, Pinned: b.PinnedLayers})
 }
