@@ -135,7 +135,7 @@ func TestDocuments(t *testing.T) {
 	})
 	t.Run("words", func(t *testing.T) {
 		types := []builder.EventType{builder.BuildStarted, builder.StageStarted, builder.StageEnded, builder.Progress,
-			builder.TestStarted, builder.TestEnded, builder.Warning, builder.ComponentEvent, builder.BuildEnded}
+			builder.TestStarted, builder.TestEnded, builder.ImageReused, builder.LayerUsed, builder.LayerSaved, builder.Warning, builder.ComponentEvent, builder.BuildEnded}
 		var names []string
 		for _, e := range types {
 			names = append(names, string(e))

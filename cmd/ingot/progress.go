@@ -134,6 +134,13 @@ func (p *progress) event(e builder.Event) {
 	case builder.BuildStarted:
 		p.say("casting %s with %s", e.Image, e.Detail)
 		p.output = e.Folder
+	case builder.ImageReused:
+		p.say("nothing has changed since %s was built", e.Image)
+		p.output = e.Folder
+	case builder.LayerUsed:
+		p.plain("%s: going on from %s", e.Stage, layerName(e.Layer))
+	case builder.LayerSaved:
+		p.plain("%s: saved a layer of %s (%s)", e.Stage, layerName(e.Layer), elapsed(ms(e.DurationMS)))
 	case builder.StageStarted:
 		p.stage, p.since, p.doing, p.tests = e.Stage, time.Now(), "", map[string]string{}
 		p.plain("%s", e.Stage)
@@ -152,6 +159,17 @@ func (p *progress) event(e builder.Event) {
 	case builder.ComponentEvent:
 		p.component(e)
 	}
+}
+
+// layerName says what a layer ends with.
+func layerName(l *builder.LayerEvent) string {
+	switch {
+	case l.Component == "":
+		return "the booted base"
+	case l.Step != "":
+		return l.Component + " › " + l.Step
+	}
+	return l.Component
 }
 
 func mark(good bool) string {
