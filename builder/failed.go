@@ -120,7 +120,10 @@ func (f *FailedGuest) keep(ctx context.Context) (string, error) {
 		os.Remove(filepath.Join(g.folder, memoryName(0)))
 	}
 	s.Seed = filepath.Base(g.seedPath())
-	if err := s.adopt(ctx, g.folder, j.work.dir, g.config.Disks[0]); err != nil {
+	if err := s.adopt(g.folder, j.work.dir, g.config.Disks[0]); err != nil {
+		return "", err
+	}
+	if err := s.rebase(ctx, g.folder, filepath.Join(j.builder.vmsPath(), s.ID)); err != nil {
 		return "", err
 	}
 	layers := s.layers(j.builder.layersPath())
@@ -158,7 +161,7 @@ func (m *machine) ownFiles(layers string) error {
 
 // adopt makes the disk of a machine that has ended that of the saved VM in folder: the images that lie in the workspace, which goes, become
 // its own, and the record names the others.
-func (s *savedVM) adopt(ctx context.Context, folder, workspace string, root qemu.Disk) error {
+func (s *savedVM) adopt(folder, workspace string, root qemu.Disk) error {
 	chain := append([]qemu.Image{{Path: root.Path, Format: root.Format}}, root.Backing...)
 	moved := 0
 	for moved < len(chain) {
@@ -190,6 +193,18 @@ func (s *savedVM) adopt(ctx context.Context, folder, workspace string, root qemu
 	}
 	if len(s.Disks) == 0 {
 		return errors.New("the guest has no disk of its own")
+	}
+	return nil
+}
+
+// rebase writes into the headers of disks that were moved, in folder, where the one below each will be once folder is at final. QEMU does not
+// look there, but other programs do.
+func (s *savedVM) rebase(ctx context.Context, folder, final string) error {
+	for i := 1; i < len(s.Disks); i++ {
+		below := disk.Image{Path: filepath.Join(final, s.Disks[i-1]), Format: disk.Qcow2}
+		if err := disk.Rebase(ctx, filepath.Join(folder, s.Disks[i]), below); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -1,6 +1,9 @@
 package builder
 
 import (
+	"bytes"
+	"encoding/json"
+	"errors"
 	"maps"
 	"os"
 	"path/filepath"
@@ -8,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ingot-image/ingot/disk"
 	"github.com/ingot-image/ingot/qemu"
 )
 
@@ -61,7 +65,7 @@ func TestAdopt(t *testing.T) {
 			}
 			root := qemu.Disk{Path: chain[0].Path, Format: chain[0].Format, Backing: chain[1:]}
 			var s savedVM
-			err := s.adopt(t.Context(), folder, work, root)
+			err := s.adopt(folder, work, root)
 			if c.fails != "" {
 				if err == nil || !strings.Contains(err.Error(), c.fails) {
 					t.Errorf("adopt: %v", err)
@@ -79,6 +83,47 @@ func TestAdopt(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestRebase wants disks that were moved to name each other where they are.
+func TestRebase(t *testing.T) {
+	tool := disk.Tools()[0]
+	if _, err := tool.Find(); err != nil {
+		t.Skip(err)
+	}
+	home := t.TempDir()
+	folder, final := filepath.Join(home, "making"), filepath.Join(home, "vm-1")
+	if err := mkdir(folder); err != nil {
+		t.Fatal(err)
+	}
+	base := touch(t, filepath.Join(home, "base.raw"))
+	s := savedVM{ID: "vm-1", Disks: []string{diskName(0), diskName(1), diskName(2)}, BaseDisk: base}
+	below := disk.Image{Path: base, Format: disk.Raw}
+	for _, name := range s.Disks {
+		path := filepath.Join(folder, name)
+		if err := disk.PrepareOverlay(t.Context(), path, below, 1<<20); err != nil {
+			t.Fatal(err)
+		}
+		below = disk.Image{Path: filepath.Join(home, "nowhere", name), Format: disk.Qcow2}
+	}
+	if err := s.rebase(t.Context(), folder, final); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(folder, final); err != nil {
+		t.Fatal(err)
+	}
+	// Somebody else follows the names from the top to the base.
+	var out bytes.Buffer
+	err := disk.Run(t.Context(), disk.Command{Tool: tool, Args: []string{"info", "--backing-chain", "--output=json", filepath.Join(final, diskName(2))}, Stdout: &out})
+	var chain []struct{ Filename string }
+	if err = errors.Join(err, json.Unmarshal(out.Bytes(), &chain)); err != nil {
+		t.Fatal(err)
+	}
+	for i, image := range s.chain(final) {
+		if i >= len(chain) || chain[i].Filename != image.Path {
+			t.Errorf("image %d is %s, in the chain %+v", i, image.Path, chain)
+		}
 	}
 }
 

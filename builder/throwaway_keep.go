@@ -333,7 +333,7 @@ func (vm *VM) save(ctx context.Context, n int) error {
 	}
 	overlay := filepath.Join(vm.folder, diskName(n))
 	vm.saved.Disks = append(slices.Clone(vm.saved.Disks), diskName(n))
-	if len(vm.saved.Disks)+len(vm.saved.Below) > maxDisks {
+	if len(vm.saved.Disks) > maxDisks {
 		whole := disk.Image{Path: filepath.Join(vm.folder, "whole.qcow2"), Format: disk.Qcow2}
 		if err := disk.Convert(ctx, disk.Image{Path: overlay, Format: disk.Qcow2}, whole, nil); err != nil {
 			return err

@@ -167,6 +167,30 @@ func PrepareOverlay(ctx context.Context, path string, backing Image, size int64)
 	return createOverlay(ctx, path, backing, size, "-u")
 }
 
+// Rebase writes into a qcow2 image's header that backing is what it is an overlay on, as after a move. The image's content is not changed,
+// and backing need not be there yet: it must become what the image was made on.
+func Rebase(ctx context.Context, path string, backing Image) error {
+	fail := func(err error) error { return fmt.Errorf("rebase %s: %w", path, err) }
+	driver, err := backing.Format.driver()
+	if err != nil {
+		return fail(err)
+	}
+	base, err := filepath.Abs(backing.Path)
+	if err != nil {
+		return fail(err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return fail(err)
+	}
+	defer f.Close()
+	args := []string{"rebase", "-q", "-u", "-f", "qcow2", "-F", driver, "-b", base, FilePath(0)}
+	if err := Run(ctx, Command{Tool: qemuImg, Args: args, Files: []*os.File{f}}); err != nil {
+		return fail(err)
+	}
+	return nil
+}
+
 func createOverlay(ctx context.Context, path string, backing Image, size int64, options ...string) error {
 	fail := func(err error) error { return fmt.Errorf("create overlay %s: %w", path, err) }
 	driver, err := backing.Format.driver()
