@@ -22,7 +22,7 @@ type timing struct {
 // event takes one event of the build.
 func (t *timing) event(e builder.Event) {
 	t.timeline.Add(e)
-	if e.Type == builder.BuildStarted {
+	if e.Folder != "" {
 		t.output = e.Folder
 	}
 	if e.Type == builder.BuildEnded && e.Failure != nil {
