@@ -40,7 +40,13 @@ func (p *port) dial() net.Conn {
 	return host
 }
 
-func (p *port) open() (io.ReadWriteCloser, error) { return <-p.hosts, nil }
+func (p *port) open() (io.ReadWriteCloser, error) {
+	guest, ok := <-p.hosts
+	if !ok {
+		return nil, io.EOF
+	}
+	return guest, nil
+}
 
 func serve(t *testing.T, modules component.Modules) (*port, fakeSystem) {
 	t.Helper()
@@ -209,6 +215,32 @@ func TestReconnect(t *testing.T) {
 	}
 }
 
+// line is an end of a connection that its other end does not see closed.
+type line struct{ net.Conn }
+
+func (l line) Close() error { return l.SetDeadline(time.Unix(1, 0)) }
+
+func (l line) opened() line { l.SetDeadline(time.Time{}); return l }
+
+// TestReconnectUnnoticed connects to an agent that still serves a session whose end it has not seen.
+func TestReconnectUnnoticed(t *testing.T) {
+	host, guest := net.Pipe()
+	server := &Server{Open: func() (io.ReadWriteCloser, error) { return line{guest}.opened(), nil }, System: fakeSystem{}}
+	go server.Serve(t.Context())
+	for range 3 {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		c, err := Connect(ctx, line{host}.opened())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Info(ctx); err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+	}
+}
+
 func TestConnectToOtherVersion(t *testing.T) {
 	host, guest := net.Pipe()
 	defer guest.Close()
@@ -324,6 +356,11 @@ func TestCheckResult(t *testing.T) {
 		{component.Result{Status: component.StatusSuccess}, true},
 		{component.Result{Status: component.StatusFailed, Failure: failure}, true},
 		{component.Result{Status: component.StatusReboot, State: state, RebootDelaySeconds: 5}, true},
+		{component.Result{Status: component.StatusPaused, State: state}, true},
+		{component.Result{Status: component.StatusSuccess, State: state}, true},
+		{component.Result{Status: component.StatusPaused}, false},
+		{component.Result{Status: component.StatusPaused, State: state, FailedSteps: 1}, false},
+		{component.Result{Status: component.StatusPaused, State: state, Failure: failure}, false},
 		{component.Result{}, false},
 		{component.Result{Status: "fine"}, false},
 		{component.Result{Status: component.StatusFailed}, false},

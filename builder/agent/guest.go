@@ -49,8 +49,8 @@ const retryPause = 50 * time.Millisecond
 func (s *Server) Serve(ctx context.Context) error {
 	for ctx.Err() == nil {
 		port, err := s.Open()
-		if err == nil {
-			s.serveOne(ctx, port)
+		if err == nil && s.serveOne(ctx, port) {
+			continue // the next host may be there
 		}
 		select {
 		case <-ctx.Done():
@@ -60,26 +60,26 @@ func (s *Server) Serve(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// serveOne does one handshake and serves its session until the host leaves.
-func (s *Server) serveOne(ctx context.Context, port io.ReadWriteCloser) {
+// serveOne does one handshake and serves its session, if it comes to one, until the host leaves.
+func (s *Server) serveOne(ctx context.Context, port io.ReadWriteCloser) (served bool) {
 	defer context.AfterFunc(ctx, func() { port.Close() })()
 	defer port.Close()
 	in := &patientReader{r: port}
 	in.patient.Store(true)
 	r := bufio.NewReader(in)
 	if err := greet(r, port); err != nil {
-		return
+		return false
 	}
 	in.patient.Store(false)
 	session, err := yamux.Server(pipe{r, port}, sessionConfig())
 	if err != nil {
-		return
+		return false
 	}
 	defer session.Close()
 	for {
 		stream, err := session.AcceptStream()
 		if err != nil {
-			return
+			return true
 		}
 		go s.serveStream(ctx, stream)
 	}
@@ -109,7 +109,8 @@ func greet(r *bufio.Reader, w io.Writer) error {
 				return
 			default:
 			}
-			_, err := io.WriteString(w, agentHello(nonce)+"\n")
+			// What is left of an earlier session may stand before it.
+			_, err := io.WriteString(w, "\n"+agentHello(nonce)+"\n")
 			mu.Unlock()
 			if err != nil {
 				return

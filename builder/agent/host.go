@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/yamux"
@@ -40,6 +41,8 @@ func Connect(ctx context.Context, conn net.Conn) (*Client, error) {
 }
 
 func connect(conn net.Conn) (*Client, error) {
+	knocking := knock(conn)
+	defer knocking.stop()
 	r := bufio.NewReaderSize(conn, 256<<10) // QEMU waits whenever its socket is full, and costs the guest time by it
 	nonce := ""
 	for {
@@ -52,6 +55,7 @@ func connect(conn net.Conn) (*Client, error) {
 			// The agent repeats itself until it hears the answer; one answer a nonce is enough.
 			if fields[2] != nonce {
 				nonce = fields[2]
+				knocking.end()
 				if _, err := io.WriteString(conn, hostHello(nonce)+"\n"); err != nil {
 					return nil, err
 				}
@@ -66,6 +70,62 @@ func connect(conn net.Conn) (*Client, error) {
 			return &Client{session: session}, nil
 		}
 	}
+}
+
+const (
+	knockEvery = 10 * time.Millisecond // at first; twice as long each time
+	knocks     = 8
+)
+
+// knocker sends an agent that still serves an earlier session what is no frame of yamux, until it announces itself: so it ends that session.
+// The guest's kernel tells it of the connection's end and forgets that when the next one is there at once, and a guest that goes on from
+// a saved state may not know at all.
+type knocker struct {
+	conn    io.Writer
+	stopped chan struct{}
+	writing sync.Mutex // held while one is being sent
+}
+
+// knock begins a little later: an agent that waits for a host says so at once.
+func knock(conn io.Writer) *knocker {
+	k := &knocker{conn: conn, stopped: make(chan struct{})}
+	go func() {
+		for n := range knocks {
+			select {
+			case <-k.stopped:
+				return
+			case <-time.After(knockEvery << n):
+			}
+			k.send()
+		}
+	}()
+	return k
+}
+
+func (k *knocker) send() {
+	k.writing.Lock()
+	defer k.writing.Unlock()
+	select {
+	case <-k.stopped:
+	default:
+		io.WriteString(k.conn, hostHello("knocks")+"\n")
+	}
+}
+
+// stop lets no other one begin.
+func (k *knocker) stop() {
+	select {
+	case <-k.stopped:
+	default:
+		close(k.stopped)
+	}
+}
+
+// end is stop that waits for the one under way.
+func (k *knocker) end() {
+	k.stop()
+	k.writing.Lock()
+	defer k.writing.Unlock()
 }
 
 // Close ends the session and its connection. Requests under way end with an error.

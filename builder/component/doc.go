@@ -30,6 +30,18 @@
 // When a step wants a reboot, Run returns with [StatusReboot] and a [State], which survives as JSON. The caller restarts the machine and
 // calls Run again with Request.Resume set to that State.
 //
+// A run can also pause between two steps ([Request].PauseAfterMS and PauseAfterDocument), so that the machine can be saved there: Run then
+// returns with [StatusPaused] and a State, and goes on from it likewise. What may be reused of an earlier run is told by [Document.Keys],
+// which gives every step a digest of all that decides what it does; [State.For] makes a State fit documents that were edited otherwise:
+//
+//	request.PauseAfterDocument = true
+//	result, err := runner.Run(ctx, request)
+//	for err == nil && result.Status == component.StatusPaused {
+//		save(result.ExecutedSteps, result.State) // the first ExecutedSteps steps, in the order of Keys, are done
+//		request.Resume = result.State
+//		result, err = runner.Run(ctx, request)
+//	}
+//
 // What a step does is decided by its action, a [Module]. The modules of the service live in the package action, one file each; a program
 // may pass its own as well. [MapModule] and [ListModule] make a Module of an [Action], a struct that declares the inputs and has a Run
 // method.
@@ -71,5 +83,7 @@
 //   - Outputs of a failed step whose failure did not end the run are those of its last attempt.
 //   - stringEquals compares exactly, the four string order operators ignore case, and so does patternMatches, unless the pattern says (?-i).
 //   - The output stdout has its line feeds at the end removed, as in $(command) of a shell.
+//   - A run pauses neither inside of steps nor at its end, nor when a step has failed whose failure counts. With the pause it forgets the
+//     inputs and outputs to which no step of a document that is still running can refer.
 //   - A step that wants a reboot by its exit code more than [MaxReboots] times fails.
 package component

@@ -1,6 +1,12 @@
 package component
 
 import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
 	"testing"
 )
 
@@ -20,6 +26,10 @@ func FuzzLanguage(f *testing.F) {
 				t.Fatalf("error of type %T: %v", err, err)
 			}
 			return
+		}
+		before, after := d.Keys(nil, nil, sha256.New), d.Keys(map[string]string{"abc": "d"}, []string{"build"}, sha256.New)
+		if len(after) > len(before) || !slices.Equal(before, d.Keys(nil, nil, sha256.New)) {
+			t.Fatalf("keys %v and %v", before, after)
 		}
 		for _, phase := range d.Phases {
 			for _, step := range phase.Steps {
@@ -61,6 +71,41 @@ func FuzzExpand(f *testing.F) {
 		}
 		if len(scanReferences(text)) == 0 && got != text {
 			t.Fatalf("%q became %q", text, got)
+		}
+	})
+}
+
+// FuzzStateFor gives the host arbitrary states, as a hostile guest would, and then goes on from them.
+func FuzzStateFor(f *testing.F) {
+	const document = "schemaVersion: 1.0\nphases:\n  - name: build\n    steps:\n      - {name: A, action: Idle}\n      - {name: B, action: Idle, inputs: {a: '{{ build.A.outputs.x }}'}}\n"
+	f.Add([]byte(`{"version":2,"executedSteps":1,"chained":[{"phase":"build","step":"A","inputs":{"items":[null,{"text":"b"}],"entries":[{"key":"a"}]},"outputs":[null,{"x":"y"}]}]}`), []byte(document))
+	f.Add([]byte(`{"version":2,"executedSteps":2,"ended":true,"nested":{"request":{},"state":{"nested":null}}}`), []byte(document))
+	f.Add([]byte(`{"version":2,"executedSteps":1,"chained":[{"document":7}],"parameters":{"a":{"value":"b"}},"failure":{"stderr":"b"}}`), []byte(`{"phases":[{"name":"a","steps":[{"name":"b"},{}]}]}`))
+	modules := Modules{"Idle": {
+		Spec: Spec{InputsOptional: true, Outputs: []string{"x"}}, check: func(*Node, *Decoder, string) {},
+		run: func(context.Context, *Execution, *Node) (itemOutcomes, error) { return itemOutcomes{}, nil },
+	}}
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, state, document []byte) {
+		var s State
+		if json.Unmarshal(state, &s) != nil {
+			return
+		}
+		s.Contains([]string{"b"})
+		request := Request{Documents: []RunDocument{{Content: document}}, WorkingDirectory: dir, PauseAfterMS: 1, PauseAfterDocument: true}
+		fitting, err := s.For(request)
+		if err != nil {
+			return
+		}
+		if fitting.Document != 0 || fitting.Step < 1 {
+			t.Fatalf("state %+v", fitting)
+		}
+		request.Resume = fitting.WithoutParameters()
+		request.Resume.Digest = fitting.Digest
+		result, err := (&Runner{Modules: modules}).Run(t.Context(), request)
+		_, wrong := errors.AsType[Problems](err)
+		if err != nil && !wrong && !strings.HasPrefix(err.Error(), "resume: ") || err == nil && result.Status == "" {
+			t.Fatalf("%+v, %v", result, err)
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package component
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -52,6 +53,12 @@ func (n *Node) Get(key string) *Node {
 		}
 	}
 	return nil
+}
+
+// whole tells whether nothing in the node is missing.
+func (n *Node) whole() bool {
+	return n != nil && !slices.ContainsFunc(n.Items, func(item *Node) bool { return !item.whole() }) &&
+		!slices.ContainsFunc(n.Entries, func(e Entry) bool { return !e.Value.whole() })
 }
 
 // describe names the node's kind for messages.

@@ -117,10 +117,15 @@ func (s *State) fits(digest string, documents []*Document) error {
 		return fmt.Errorf("resume: the state points to a step that does not exist")
 	case s.FailedAttempts < 0 || s.Reboots < 0 || s.Iteration < 0 || s.LoopOutputSize < 0:
 		return fmt.Errorf("resume: the state has negative counts")
+	case s.Nested != nil && (s.Nested.State == nil || len(s.Nested.Request.Documents) != 1):
+		return fmt.Errorf("resume: the state has a document in a step that is none")
 	}
 	for _, c := range s.Chained {
 		if c.Document < 0 || c.Document >= len(documents) {
 			return fmt.Errorf("resume: the state holds values of a document that does not exist")
+		}
+		if c.Inputs != nil && !c.Inputs.whole() {
+			return fmt.Errorf("resume: the state holds inputs that are none")
 		}
 	}
 	return nil
