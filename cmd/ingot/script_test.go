@@ -25,7 +25,7 @@ func TestScripts(t *testing.T) {
 	}
 	testscript.Run(t, testscript.Params{
 		Dir:  "testdata/script",
-		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"exits": exits},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"exits": exits, "fillcache": fillCache},
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("INGOT_HOME", filepath.Join(env.WorkDir, "home"))
 			env.Setenv("RECIPES", recipes)
