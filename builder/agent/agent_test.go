@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -215,6 +216,16 @@ func TestReconnect(t *testing.T) {
 	}
 }
 
+// answered waits for the host's answer to a hello.
+func answered(guest io.Reader, nonce string) {
+	r := bufio.NewReader(guest)
+	for {
+		if l, err := handshakeLine(r); err != nil || l == hostHello(nonce) {
+			return
+		}
+	}
+}
+
 // line is an end of a connection that its other end does not see closed.
 type line struct{ net.Conn }
 
@@ -300,7 +311,7 @@ func TestHostileGuest(t *testing.T) {
 			defer guest.Close()
 			go func() {
 				io.WriteString(guest, agentHello("n")+"\n")
-				io.CopyN(io.Discard, guest, int64(len(hostHello("n")+"\n")))
+				answered(guest, "n")
 				io.WriteString(guest, goLine("n")+"\n")
 				for {
 					if _, err := guest.Write(hostile); err != nil {
@@ -328,7 +339,7 @@ func TestDeafGuest(t *testing.T) {
 	defer guest.Close()
 	go func() {
 		io.WriteString(guest, agentHello("n")+"\n")
-		io.CopyN(io.Discard, guest, int64(len(hostHello("n")+"\n")))
+		answered(guest, "n")
 		io.WriteString(guest, goLine("n")+"\n")
 	}()
 	client, err := Connect(t.Context(), host)
@@ -349,6 +360,10 @@ func TestDeafGuest(t *testing.T) {
 
 func TestCheckResult(t *testing.T) {
 	failure, state := &component.Failure{}, &component.State{}
+	pausing := component.Request{PauseAfterMS: 1}
+	if err := checkResult(component.Request{}, &component.Result{Status: component.StatusPaused, State: state}); err == nil {
+		t.Error("a pause that nobody asked for was accepted")
+	}
 	for _, c := range []struct {
 		result component.Result
 		ok     bool
@@ -369,7 +384,7 @@ func TestCheckResult(t *testing.T) {
 		{component.Result{Status: component.StatusReboot, State: state, RebootDelaySeconds: -1}, false},
 		{component.Result{Status: component.StatusReboot, State: state, RebootDelaySeconds: 1 << 40}, false},
 	} {
-		if err := checkResult(&c.result); (err == nil) != c.ok {
+		if err := checkResult(pausing, &c.result); (err == nil) != c.ok {
 			t.Errorf("checkResult(%+v) = %v", c.result, err)
 		}
 	}

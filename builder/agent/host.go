@@ -234,7 +234,7 @@ func (c *Client) Ready(ctx context.Context) (*Ready, error) {
 func (c *Client) Run(ctx context.Context, req component.Request, services Services, events func(component.Event)) (*component.Result, error) {
 	result, err := c.run(ctx, req, services, events)
 	if err == nil {
-		err = checkResult(result)
+		err = checkResult(req, result)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("run components: %w", err)
@@ -246,7 +246,7 @@ func (c *Client) Run(ctx context.Context, req component.Request, services Servic
 const maxRebootDelay = 24 * 60 * 60
 
 // checkResult refuses results that the engine never gives: a guest may say anything.
-func checkResult(r *component.Result) error {
+func checkResult(req component.Request, r *component.Result) error {
 	ok := false
 	switch r.Status {
 	case component.StatusSuccess:
@@ -254,7 +254,8 @@ func checkResult(r *component.Result) error {
 	case component.StatusFailed:
 		ok = r.Failure != nil
 	case component.StatusPaused:
-		ok = r.State != nil && r.Failure == nil && r.FailedSteps == 0
+		asked := req.PauseAfterMS > 0 || req.PauseAfterDocument
+		ok = asked && r.State != nil && r.Failure == nil && r.FailedSteps == 0
 	case component.StatusReboot:
 		ok = r.State != nil && r.RebootDelaySeconds >= 0 && r.RebootDelaySeconds <= maxRebootDelay
 	}

@@ -302,7 +302,7 @@ func hostileGuest(t *testing.T, c *cloud, onOffer func(stream *yamux.Stream, n i
 	offers := 0
 	go func() {
 		io.WriteString(guest, agentHello("n")+"\n")
-		io.CopyN(io.Discard, guest, int64(len(hostHello("n")+"\n")))
+		answered(guest, "n")
 		io.WriteString(guest, goLine("n")+"\n")
 		session, err := yamux.Server(guest, sessionConfig())
 		if err != nil {
