@@ -22,6 +22,7 @@ import (
 	"github.com/ingot-image/ingot/builder/component"
 	"github.com/ingot-image/ingot/builder/component/action"
 	"github.com/ingot-image/ingot/builder/component/managed"
+	"github.com/ingot-image/ingot/builder/config"
 	"github.com/ingot-image/ingot/builder/recipe"
 	"github.com/ingot-image/ingot/cmd/ingot-agent/embedded"
 )
@@ -201,6 +202,8 @@ func checkYAML(t *testing.T, all []page) {
 			case strings.Contains(b.text, "\nphases:"):
 				documents++
 				_, err = component.Parse(b.String(), []byte(b.text), action.Modules())
+			case strings.HasPrefix(b.text, "cache:"):
+				_, err = config.Parse(b.String(), []byte(b.text))
 			case strings.HasPrefix(b.text, "/"):
 				file := filepath.Join(t.TempDir(), "parameters.yaml")
 				if err = os.WriteFile(file, []byte(b.text), 0o600); err == nil {
