@@ -37,7 +37,7 @@ func BenchmarkBuild(b *testing.B) {
 	bench := newBuildBench(b)
 	for round := range *benchRounds {
 		fmt.Fprintf(os.Stderr, "round %d of %d\n", round+1, *benchRounds)
-		bench.round()
+		bench.round(round)
 	}
 	table := bench.table()
 	fmt.Fprintf(os.Stderr, "\n%s\n", table)
@@ -69,8 +69,9 @@ type buildBench struct {
 	base    *base.Base
 	recipe  string // a copy that may be edited
 	edits   int
-	noSave  bool // the program can
-	machine string
+	noSave  bool    // the program can
+	guests  string  // how large they are
+	machine string  // this one
 	packer  *packer // nil if it is not measured
 	times   map[string][]float64
 	missed  []string
@@ -123,10 +124,12 @@ func newBuildBench(b *testing.B) *buildBench {
 	if err := json.Unmarshal(plan, &planned); err != nil {
 		b.Fatal(err)
 	}
-	s.machine = fmt.Sprintf("guests of %d vCPUs and %d MiB", planned.Machine.VCPUs, planned.Machine.Memory)
+	s.guests = fmt.Sprintf("guests of %d vCPUs and %d MiB", planned.Machine.VCPUs, planned.Machine.Memory)
 	if *benchPacker {
+		b.Setenv("CHECKPOINT_DISABLE", "1") // it asks for newer versions otherwise
 		s.packer = newPacker(s, planned.Machine.VCPUs, planned.Machine.Memory)
 	}
+	s.machine = s.host()
 	return s
 }
 
@@ -148,23 +151,42 @@ func (s *buildBench) command(home string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// round measures everything once. Homes go at its end.
-func (s *buildBench) round() {
+// round measures everything once. Homes go as soon as they are not needed. What is compared takes turns in being first.
+func (s *buildBench) round(n int) {
+	parts := []func(){s.warm, s.unsaved}
+	if n%2 == 1 {
+		slices.Reverse(parts)
+	}
+	for _, part := range append(parts, s.other) {
+		part()
+	}
+}
+
+// warm builds cold, with nothing edited, and with the last component edited.
+func (s *buildBench) warm() {
 	home := s.home()
+	defer os.RemoveAll(home)
 	s.build(cold, home)
 	s.build(unchanged, home)
 	s.edit()
 	s.build(edited, home)
-	os.RemoveAll(home)
+}
+
+// unsaved builds cold without saving layers.
+func (s *buildBench) unsaved() {
+	home := s.home()
+	defer os.RemoveAll(home)
 	if s.noSave {
-		home := s.home()
 		s.build(coldUnsaved, home, "--no-save")
-		os.RemoveAll(home)
 	}
+}
+
+// other is the same work in Packer, which begins anew after an edit.
+func (s *buildBench) other() {
 	if s.packer != nil {
-		s.times[packerCold] = append(s.times[packerCold], s.packer.build())
+		s.add(packerCold, s.packer.build())
 		s.edit()
-		s.times[packerEdited] = append(s.times[packerEdited], s.packer.build())
+		s.add(packerEdited, s.packer.build())
 	}
 }
 
@@ -227,7 +249,7 @@ func (s *buildBench) median(name string) (seconds float64, ok bool) {
 // table tells the medians, and what they come to beside the goals.
 func (s *buildBench) table() string {
 	var t strings.Builder
-	fmt.Fprintf(&t, "Medians of %d rounds, %s. %s.\n\n", *benchRounds, time.Now().UTC().Format(time.DateOnly), s.host())
+	fmt.Fprintf(&t, "Medians of %d rounds, %s. %s.\n\n", *benchRounds, time.Now().UTC().Format(time.DateOnly), s.machine)
 	t.WriteString("| | Ingot | Packer | Ratio | Goal |\n| --- | ---: | ---: | ---: | --- |\n")
 	row := func(name, ingot, packer, ratio, goal string) {
 		fmt.Fprintf(&t, "| %s | %s | %s | %s | %s |\n", name, ingot, packer, ratio, goal)
@@ -313,11 +335,12 @@ func (s *buildBench) host() string {
 	parts := []string{
 		fmt.Sprintf("%d × %s", runtime.NumCPU(), first("/proc/cpuinfo", `^model name\s*: (.*)$`)),
 		fmt.Sprintf("%d GiB", (kib+1<<19)>>20), first("/etc/os-release", `^PRETTY_NAME="(.*)"`),
-		"QEMU " + said(`version ([0-9.]+)`, "qemu-system-x86_64", "--version") + " with TCG", s.machine,
+		"QEMU " + said(`version ([0-9.]+)`, "qemu-system-x86_64", "--version") + " with TCG", s.guests,
 		said(`^(ingot \S+)`, *benchProgram, "version"),
 	}
 	if s.packer != nil {
 		parts = append(parts, said(`(Packer v?[0-9.]+)`, "packer", "version"))
 	}
+	parts = append(parts, "load average at the beginning "+first("/proc/loadavg", `^(\S+)`))
 	return strings.Join(parts, ", ")
 }

@@ -121,7 +121,7 @@ func (p *packer) build() float64 {
 	}
 	cmd := exec.Command("packer", "build", "-color=false", "-timestamp-ui", p.template)
 	cmd.Dir = p.dir
-	cmd.Env = append(os.Environ(), "PACKER_CACHE_DIR="+filepath.Join(p.dir, "cache"), "CHECKPOINT_DISABLE=1")
+	cmd.Env = append(os.Environ(), "PACKER_CACHE_DIR="+filepath.Join(p.dir, "cache"))
 	start := time.Now()
 	output, err := cmd.CombinedOutput()
 	took := time.Since(start).Seconds()
