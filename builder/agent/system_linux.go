@@ -221,17 +221,22 @@ func compareVersions(a, b string) int {
 	})
 }
 
-// Power hands the order to systemd; the answer to the host gets a moment to leave the port first.
+// Power hands the order to systemd; the answer to the host gets a moment to leave the port first. The signals start poweroff.target and
+// reboot.target (systemd(1), "Signals"), as systemctl does, which would take longer to start in an emulated guest than what it does.
 func (l Linux) Power(reboot bool) error {
 	time.Sleep(100 * time.Millisecond)
-	verb := "poweroff"
-	if reboot {
-		verb = "reboot"
+	if _, err := os.Stat(l.path("/run/systemd/system")); err != nil { // sd_booted(3)
+		return fmt.Errorf("power: the guest's init is not systemd: %w", err)
 	}
-	cmd := exec.Command("systemctl", verb)
-	cmd.Env = l.Environment()
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("systemctl %s: %w: %s", verb, err, bytes.TrimSpace(out))
+	signal := realTimeSignals + 4
+	if reboot {
+		signal = realTimeSignals + 5
+	}
+	if err := syscall.Kill(1, signal); err != nil {
+		return fmt.Errorf("power: signal systemd: %w", err)
 	}
 	return nil
 }
+
+// realTimeSignals is SIGRTMIN as the C libraries have it, which keep the first two of the kernel's for themselves.
+const realTimeSignals = syscall.Signal(34)
