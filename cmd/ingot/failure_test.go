@@ -159,10 +159,10 @@ func TestGuests(t *testing.T) {
 }
 
 // TestReboots wants a step that exits 194 to run again after the reboot, the Reboot action to go on with the next one, and
-// what steps remember to survive.
+// what steps remember to survive. The image's quick test is one boot of its own kernel, of what finalise left.
 func TestReboots(t *testing.T) {
 	s := newSite(t)
-	s.build(s.recipe("reboots", `  - name: build
+	m := s.build(s.recipe("reboots", `  - name: build
     steps:
       - name: Remember
         action: ExecuteBash
@@ -183,7 +183,19 @@ func TestReboots(t *testing.T) {
             - test $(wc -l < /var/lib/runs) -eq 2
             - test "{{ build.Remember.outputs.stdout }}" != "$(cat /proc/sys/kernel/random/boot_id)"
             - test "$(journalctl --list-boots 2>/dev/null | wc -l)" -ne 1 || true
-`), "--test=none")
+  - name: test
+    steps:
+      - name: Finished
+        action: ExecuteBash
+        inputs:
+          commands:
+            - test $(wc -l < /var/lib/runs) -eq 2
+            - grep -q no_timer_check /proc/cmdline
+            - '! ls /var/lib/apt/lists/*InRelease /var/lib/cloud/* 2>/dev/null'
+`), "--test=quick")
+	if len(m.Tests) != 1 || m.Tests[0].Name != "direct-virtio" || m.Tests[0].Firmware != "direct" || m.Tests[0].Status != builder.TestPassed {
+		t.Errorf("tests %+v", m.Tests)
+	}
 	s.expectClean()
 }
 
