@@ -49,10 +49,8 @@ func (w *watch) run(ctx context.Context, build func(context.Context) error) erro
 		go func() { done <- build(buildCtx) }()
 		changed, running := w.await(ctx, done)
 		cancel(errInputsChanged)
-		if len(changed) > 0 {
-			w.tell(changed, running)
-		}
 		if running {
+			// Its live line is gone after that.
 			if err := <-done; ctx.Err() != nil {
 				return err
 			}
@@ -60,6 +58,7 @@ func (w *watch) run(ctx context.Context, build func(context.Context) error) erro
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		w.tell(changed, running)
 	}
 }
 
