@@ -3,6 +3,9 @@ package qemu
 import (
 	"bytes"
 	"errors"
+	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -39,9 +42,9 @@ func TestSaveState(t *testing.T) {
 	if saved.Len() < 64<<10 || saved.Len() > 64<<20 {
 		t.Errorf("the state has %d bytes", saved.Len())
 	}
-	for range 2 {
+	for _, state := range []io.Reader{bytes.NewReader(saved.Bytes()), stateFile(t, saved.Bytes())} {
 		began, called := time.Now(), false
-		vm, err := Resume(t.Context(), config, bytes.NewReader(saved.Bytes()), func() error { called = true; return nil })
+		vm, err := Resume(t.Context(), config, state, func() error { called = true; return nil })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -61,6 +64,12 @@ func TestSaveState(t *testing.T) {
 		"cut off": saved.Bytes()[:saved.Len()/2], "empty": nil, "noise": bytes.Repeat([]byte("noise"), 10_000),
 	}
 	for name, state := range damaged {
+		if vm, err := Resume(t.Context(), config, stateFile(t, state), nil); err == nil || !strings.HasPrefix(err.Error(), "resume a guest: ") {
+			t.Errorf("Resume from a file that is %s gave %v", name, err)
+			if err == nil {
+				vm.Close()
+			}
+		}
 		if vm, err := Resume(t.Context(), config, bytes.NewReader(state), nil); err == nil || !strings.HasPrefix(err.Error(), "resume a guest: ") {
 			t.Errorf("Resume from a state that is %s gave %v", name, err)
 			if err == nil {
@@ -75,6 +84,23 @@ func TestSaveState(t *testing.T) {
 		vm.Close()
 		t.Error("a machine with other memory took the state")
 	}
+}
+
+// stateFile is a file with something else before the state.
+func stateFile(t *testing.T, state []byte) *os.File {
+	t.Helper()
+	f, err := os.Create(filepath.Join(t.TempDir(), "state"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	if _, err := f.Write(append([]byte("something else"), state...)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Seek(int64(len("something else")), io.SeekStart); err != nil {
+		t.Fatal(err)
+	}
+	return f
 }
 
 func TestSaveStateFails(t *testing.T) {

@@ -56,8 +56,8 @@ func Start(ctx context.Context, config Config) (*VM, error) {
 	return vm, nil
 }
 
-// start runs a VM; load, if not nil, gives it the state to go on from.
-func start(ctx context.Context, config Config, load func(context.Context, *VM) error) (_ *VM, err error) {
+// start runs a VM; load, if not nil, gives it the state to go on from. The process inherits files from descriptor inheritedFD on.
+func start(ctx context.Context, config Config, load func(context.Context, *VM) error, files ...*os.File) (_ *VM, err error) {
 	if err := config.Validate(); err != nil {
 		return nil, err
 	}
@@ -85,7 +85,7 @@ func start(ctx context.Context, config Config, load func(context.Context, *VM) e
 	if vm.dir, err = newRuntimeDir(config.RuntimeDir); err != nil {
 		return nil, err
 	}
-	if err := vm.launch(m, load != nil); err != nil {
+	if err := vm.launch(m, load != nil, files); err != nil {
 		return nil, errors.Join(err, vm.dir.remove())
 	}
 	vm.stop = context.AfterFunc(ctx, func() { vm.kill(context.Cause(ctx)) })
@@ -96,9 +96,14 @@ func start(ctx context.Context, config Config, load func(context.Context, *VM) e
 	return vm, nil
 }
 
+const (
+	monitorFD   = 3
+	inheritedFD = 4
+)
+
 // launch starts the process and the readers of its output. After an error nothing runs.
-func (vm *VM) launch(m *machine, incoming bool) error {
-	s := surroundings{monitorFD: 3, sandbox: vm.binary.Sandbox, version: vm.binary.Version, incoming: incoming}
+func (vm *VM) launch(m *machine, incoming bool, files []*os.File) error {
+	s := surroundings{monitorFD: monitorFD, sandbox: vm.binary.Sandbox, version: vm.binary.Version, incoming: incoming}
 	for i, name := range vm.config.Ports {
 		path := vm.dir.file(fmt.Sprintf("p%d.sock", i))
 		vm.sockets[name] = path
@@ -126,7 +131,7 @@ func (vm *VM) launch(m *machine, incoming bool) error {
 	defer stdin.Close()
 	defer stdout.Close()
 	vm.args = vm.config.arguments(m, s)
-	vm.process, err = startProcess(vm.binary.Path, vm.args, stdin, stdout, monitorEnd)
+	vm.process, err = startProcess(vm.binary.Path, vm.args, stdin, stdout, append([]*os.File{monitorEnd}, files...)...)
 	if err != nil {
 		monitor.Close()
 		console.close()
