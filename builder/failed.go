@@ -119,20 +119,24 @@ func (f *FailedGuest) keep(ctx context.Context) (string, error) {
 		}
 		os.Remove(filepath.Join(g.folder, memoryName(0)))
 	}
-	s.Seed = filepath.Base(g.seedPath())
-	if err := s.adopt(g.folder, j.work.dir, g.config.Disks[0]); err != nil {
-		return "", err
+	return s.ID, g.becomeKept(ctx, j.builder, s, j.work.dir)
+}
+
+// becomeKept makes a machine that has ended, and whose files lie in its folder and in the workspace, the kept VM of a record.
+func (m *machine) becomeKept(ctx context.Context, b *Builder, s *savedVM, workspace string) error {
+	s.Seed = filepath.Base(m.seedPath())
+	if err := s.adopt(m.folder, workspace, m.config.Disks[0]); err != nil {
+		return err
 	}
-	if err := s.rebase(ctx, g.folder, filepath.Join(j.builder.vmsPath(), s.ID)); err != nil {
-		return "", err
+	if err := s.rebase(ctx, m.folder, filepath.Join(b.vmsPath(), s.ID)); err != nil {
+		return err
 	}
-	layers := s.layers(j.builder.layersPath())
-	if len(layers) > 0 {
-		if err := os.WriteFile(filepath.Join(g.folder, savedLayers), []byte(strings.Join(layers, "\n")+"\n"), 0o600); err != nil {
-			return "", err
+	if layers := s.layers(b.layersPath()); len(layers) > 0 {
+		if err := os.WriteFile(filepath.Join(m.folder, savedLayers), []byte(strings.Join(layers, "\n")+"\n"), 0o600); err != nil {
+			return err
 		}
 	}
-	return s.ID, j.builder.keepSaved(g.folder, s)
+	return b.keepSaved(m.folder, s)
 }
 
 // ownFiles gives the machine copies of the small files that it started with and that lie in a layer: its seed, and a kernel of its own. Only

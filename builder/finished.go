@@ -60,12 +60,10 @@ func (j *job) reuse(ctx context.Context) (*Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
-	g, err := j.newGuest(parent, &machine{config: j.config()})
-	if err != nil {
+	if _, err := j.newGuest(parent, &machine{config: j.config()}); err != nil {
 		return nil, err
 	}
-	query, _ := j.query(j.rootOf(g))
-	chain, err := w.store.Find(ctx, query)
+	chain, err := w.store.Find(ctx, *j.query(w))
 	if err != nil || chain == nil {
 		return nil, err
 	}

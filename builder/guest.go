@@ -6,33 +6,22 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"time"
 
 	"github.com/ingot-image/ingot/builder/agent"
 	"github.com/ingot-image/ingot/builder/component"
 	"github.com/ingot-image/ingot/builder/layer"
 	"github.com/ingot-image/ingot/builder/seed"
-	"github.com/ingot-image/ingot/disk"
 	"github.com/ingot-image/ingot/qemu"
 )
 
 // guest is the machine that becomes the image: the stages boot, apply and finalise.
 type guest struct {
-	*machine
+	*stack
 	job    *job
-	parent *parentImage
-	base   qemu.Image // the parent image's disk
-	size   int64      // of the guest's disk, in bytes
-	larger bool       // than the parent image's
+	larger bool // the volume, than the parent image
 	info   *agent.Info
 	// request is what is to be run in it, from where its layer ends.
 	request component.Request
-
-	// own are the overlays that the guest has been given and no layer holds, each on top of the one before: it writes to the last. Below them
-	// are the layers that the guest stands on, topmost first, and the parent image.
-	own      []string
-	below    []qemu.Image
-	overlays int // made so far
 }
 
 // facts is what the guest told about itself before it went down.
@@ -44,7 +33,6 @@ type facts struct {
 // boot brings a guest to where its components can be applied: from a layer of an earlier build if one fits, else by starting the parent
 // image on an overlay and waiting until its start-up is over.
 func (j *job) boot(ctx context.Context, parent *parentImage) (_ *guest, err error) {
-	start := time.Now()
 	m, err := j.machine("build", qemu.Disk{})
 	if err != nil {
 		return nil, err
@@ -58,20 +46,14 @@ func (j *job) boot(ctx context.Context, parent *parentImage) (_ *guest, err erro
 			g.Close()
 		}
 	}()
-	warm := false
+	var query *layer.Query
 	if w := j.warm; w != nil {
-		w.root, w.base = j.rootOf(g), parent.Name
 		g.services = w.reads.recorded()
-		if query, wanted := j.query(w.root); wanted {
-			if warm, err = w.goOn(ctx, g, query, &g.request); err != nil {
-				return nil, err
-			}
-		}
+		query = j.query(w)
 	}
-	if !warm {
-		if err := g.cold(ctx); err != nil {
-			return nil, err
-		}
+	warm, err := g.begin(ctx, query, &g.request)
+	if err != nil {
+		return nil, err
 	}
 	if g.info, err = g.agent.Info(ctx); err != nil {
 		return nil, err
@@ -80,43 +62,24 @@ func (j *job) boot(ctx context.Context, parent *parentImage) (_ *guest, err erro
 	j.mu.Lock()
 	j.cached = warm
 	j.mu.Unlock()
-	if w := j.warm; w != nil && !warm && w.off == "" {
-		if err := w.save(ctx, g, layer.Segment{}, nil, time.Since(start)); err != nil {
-			return nil, err
-		}
-	}
 	return g, nil
 }
 
 // newGuest gives a machine what a parent image makes of it, but for its disks.
 func (j *job) newGuest(parent *parentImage, m *machine) (*guest, error) {
-	g := &guest{machine: m, job: j, parent: parent, base: qemu.Image{Path: parent.Disk, Format: driver(disk.Raw)}}
-	g.size = max(j.plan.volumeSize(), parent.Size)
+	g := &guest{job: j, request: j.plan.request(buildPhases...)}
+	g.stack = &stack{
+		machine: m, parent: parent, program: j.program, hostname: "ingot-build", size: max(j.plan.volumeSize(), parent.Size),
+		warm: j.warm, tell: j.event,
+	}
 	g.larger = g.size > parent.Size
-	g.request = j.plan.request(buildPhases...)
-	return g, g.bootBy(parent)
-}
-
-// cold boots the parent image.
-func (g *guest) cold(ctx context.Context) error {
-	g.newOverlay()
-	if err := disk.CreateOverlay(ctx, g.overlay(), disk.Image{Path: g.parent.Disk, Format: disk.Raw}, g.size); err != nil {
-		return err
-	}
-	g.config.Disks = []qemu.Disk{g.rootDisk()}
-	if err := g.attachAgent("ingot-build", g.job.program); err != nil {
-		return err
-	}
-	if err := g.start(ctx); err != nil {
-		return err
-	}
-	if _, err := g.ready(ctx); err != nil {
-		return err
-	}
 	if g.larger {
-		return g.grow(ctx)
+		g.prepare = g.grow
 	}
-	return nil
+	if j.work != nil {
+		g.folders = j.work.path
+	}
+	return g, g.set(j.qemuVersion)
 }
 
 // growScript makes the root partition and its file system as large as the disk. The root is the last partition.
@@ -236,14 +199,6 @@ func (m *machine) attachSeed(label string, files []seed.File) error {
 	}
 	m.config.Disks = append(m.config.Disks, d)
 	return nil
-}
-
-// bootFrom makes the machine boot from a parent image on its first disk, with the agent.
-func (m *machine) bootFrom(parent *parentImage, hostname string, program []byte) (err error) {
-	if err := m.bootBy(parent); err != nil {
-		return err
-	}
-	return m.attachAgent(hostname, program)
 }
 
 // bootBy chooses how the machine boots a parent image: its kernel directly where that can be done, else by its firmware and boot loader.

@@ -16,6 +16,7 @@ import (
 	"github.com/ingot-image/ingot/builder/agent"
 	"github.com/ingot-image/ingot/builder/component"
 	"github.com/ingot-image/ingot/builder/component/action"
+	"github.com/ingot-image/ingot/builder/layer"
 	"github.com/ingot-image/ingot/builder/recipe"
 	"github.com/ingot-image/ingot/disk"
 	"github.com/ingot-image/ingot/qemu"
@@ -96,6 +97,7 @@ const (
 // throwaway is a VM that nothing is built in.
 type throwaway struct {
 	*machine
+	stack    *stack // of a VM that starts from a base
 	builder  *Builder
 	began    time.Time
 	progress func(VMProgress)
@@ -138,7 +140,7 @@ func (t *throwaway) run(ctx context.Context, run VMRun) (_ *VMResult, err error)
 	if err := t.boot(ctx); err != nil {
 		return nil, err
 	}
-	defer t.Close()
+	defer t.leave()
 	t.stage = StageRun
 	for _, c := range run.Copy {
 		t.doing("copying %s to %s", c.Host, c.Guest)
@@ -187,19 +189,18 @@ func (t *throwaway) configure(ctx context.Context, name string, parent *parentIm
 	if err != nil {
 		return err
 	}
-	t.machine = &machine{folder: t.work.path("vm"), services: run.Services}
-	if err := mkdir(t.folder); err != nil {
+	version, err := qemuVersion(ctx)
+	if err != nil {
 		return err
 	}
-	overlay := filepath.Join(t.folder, diskName(0))
-	if err := disk.CreateOverlay(ctx, overlay, disk.Image{Path: parent.Disk, Format: disk.Raw}, 0); err != nil {
+	t.machine = &machine{folder: t.work.path("vm"), services: run.Services}
+	if err := mkdir(t.folder); err != nil {
 		return err
 	}
 	t.config = qemu.Config{
 		Accelerator: accelerator,
 		CPUs:        cmp.Or(run.CPUs, min(recipe.DefaultVCPUs, usefulCPUs(ctx, run.Accelerator))),
 		MemoryMiB:   cmp.Or(run.MemoryMiB, recipe.DefaultMemoryMiB),
-		Disks:       []qemu.Disk{overlayDisk(overlay, parent.Disk, disk.Raw, qemu.VirtIO)},
 		Network:     &qemu.Network{},
 		Ports:       []string{agent.PortName},
 		OnReboot:    qemu.Exit,
@@ -207,19 +208,57 @@ func (t *throwaway) configure(ctx context.Context, name string, parent *parentIm
 		RuntimeDir:  t.work.sockets,
 	}
 	t.saved = savedVM{Base: name, BaseDisk: parent.Disk, Created: time.Now().UTC().Truncate(time.Second)}
-	return t.bootFrom(parent, "ingot-vm", program)
+	t.stack = &stack{
+		machine: t.machine, parent: parent, program: program, hostname: "ingot-vm", size: parent.Size,
+		folders: t.work.path, tell: t.tell, warm: t.warmth(),
+	}
+	return t.stack.set(version)
 }
 
-// boot starts the guest and waits until its start-up is over.
+// leave ends the VM, and lets go of its layers.
+func (t *throwaway) leave() {
+	t.Close()
+	if w := t.stack.warm; w != nil {
+		w.chain.Close()
+	}
+}
+
+// warmth gives the VM the layers of booted bases, nil if they cannot be used.
+func (t *throwaway) warmth() *warmth {
+	store, err := t.builder.Layers()
+	if err != nil {
+		t.doing("no layers are used: %v", err)
+		return nil
+	}
+	return &warmth{tell: t.tell, store: store, reads: newReads(agent.Services{}, store), room: int64(t.config.MemoryMiB) << 20 / 4}
+}
+
+// tell passes on what happens to the VM's layers.
+func (t *throwaway) tell(e Event) {
+	switch e.Type {
+	case Warning, Progress:
+		t.doing("%s", e.Detail)
+	case LayerSaved:
+		t.doing("saved the booted %s as a layer", t.saved.Base)
+	}
+}
+
+// boot starts the guest, or wakes it where its start-up is over.
 func (t *throwaway) boot(ctx context.Context) error {
 	t.doing("booting %s", t.saved.Base)
-	if err := t.start(ctx); err != nil {
+	var query *layer.Query
+	if w := t.stack.warm; w != nil {
+		query = &layer.Query{Root: w.root, Until: 0}
+	}
+	warm, err := t.stack.begin(ctx, query, &component.Request{})
+	if err != nil {
 		return errors.Join(err, t.Close())
 	}
-	if _, err := t.ready(ctx); err != nil {
-		return errors.Join(err, t.Close())
+	if warm {
+		t.doing("woke %s, which was booted before", t.saved.Base)
+	} else {
+		t.doing("booted %s", t.saved.Base)
 	}
-	t.doing("booted %s", t.saved.Base)
 	return nil
 }
 

@@ -54,6 +54,7 @@ func benchGuest(b *testing.B) *throwaway {
 	check(err)
 	check(t.configure(ctx, "debian-12", parent, VMRun{}))
 	t.config.Ports = append(t.config.Ports, benchPort)
+	t.stack.warm = nil // the machine is not the one that layers are of
 	check(t.boot(ctx))
 	b.Cleanup(func() { t.Close() })
 	return t

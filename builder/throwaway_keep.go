@@ -24,12 +24,15 @@ const (
 // keep saves the VM as a new one and ends it. What it gives is the VM's ID.
 func (t *throwaway) keep(ctx context.Context) (string, error) {
 	s := &t.saved
-	s.ID, s.Disks, s.Seed = newVMID(s.Base), []string{diskName(0)}, filepath.Base(t.seedPath())
+	s.ID = newVMID(s.Base)
 	t.doing("saving the VM as %s", s.ID)
+	if err := t.ownFiles(t.builder.layersPath()); err != nil {
+		return "", err
+	}
 	if err := t.freeze(ctx, s, 0); err != nil {
 		return "", err
 	}
-	return s.ID, t.builder.keepSaved(t.folder, s)
+	return s.ID, t.becomeKept(ctx, t.builder, s, t.work.dir)
 }
 
 // keepSaved makes a folder with all that a saved VM has a kept VM.

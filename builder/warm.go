@@ -2,7 +2,6 @@ package builder
 
 import (
 	"errors"
-	"fmt"
 	"path/filepath"
 	"slices"
 	"time"
@@ -11,9 +10,6 @@ import (
 	"github.com/ingot-image/ingot/builder/component/action"
 	"github.com/ingot-image/ingot/builder/config"
 	"github.com/ingot-image/ingot/builder/layer"
-	"github.com/ingot-image/ingot/builder/seed"
-	"github.com/ingot-image/ingot/disk"
-	"github.com/ingot-image/ingot/qemu"
 )
 
 // warmth is what a build has of layers: where it finds and keeps them, and the one that its guest is on.
@@ -151,38 +147,19 @@ func (j *job) openLayers() error {
 	return nil
 }
 
-// rootOf says what decides the warm base of a parent image: what its disk holds once it is booted, and what its memory goes on in.
-func (j *job) rootOf(g *guest) layer.Root {
-	sum, parent, direct := j.warm.store.Sum, g.parent, g.direct
-	config := g.config
-	config.Disks = []qemu.Disk{overlayDisk("", parent.Disk, disk.Raw, qemu.VirtIO), seedAt("")}
-	parts := []string{
-		"root", layerForm, parent.Digest, parent.Created.Format(time.RFC3339Nano), fmt.Sprint(g.size),
-		digestOf(j.program), fmt.Sprint(config.CPUs, " ", config.MemoryMiB), growScript,
-	}
-	if direct != nil {
-		_, initrd := seed.Direct(nil)
-		parts = append(parts, "direct", direct.append, seed.DirectAppend, fmt.Sprint(initrd))
-	} else {
-		parts = append(parts, "firmware", string(config.Firmware.Kind))
-	}
-	return layer.Root{Disk: sum(parts...), Machine: sum("machine", config.Identity(j.qemuVersion))}
-}
-
-// query says which layers would do.
-func (j *job) query(root layer.Root) (layer.Query, bool) {
-	w := j.warm
-	q := layer.Query{Root: root, Steps: w.digests(0, len(w.steps)), MaxAge: j.options.MaxAge, Until: -1, Check: w.reads.current}
+// query says which layers would do, nil if none would.
+func (j *job) query(w *warmth) *layer.Query {
+	q := &layer.Query{Root: w.root, Steps: w.digests(0, len(w.steps)), MaxAge: j.options.MaxAge, Until: -1, Check: w.reads.current}
 	for _, name := range j.options.NoCache {
 		if name == AllComponents {
-			return q, false
+			return nil
 		}
 		first := slices.IndexFunc(w.steps, func(s plannedStep) bool { return s.component == name })
 		if first >= 0 && (q.Until < 0 || first < q.Until) {
 			q.Until = first
 		}
 	}
-	return q, true
+	return q
 }
 
 // layerEvent tells of a layer.
