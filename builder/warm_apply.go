@@ -75,7 +75,10 @@ func (w *warmth) apply(ctx context.Context, s subject, req component.Request, ev
 		return &component.Result{Status: component.StatusSuccess}, true, nil
 	}
 	w.last = time.Now()
-	for {
+	for pauses := 0; ; pauses++ {
+		if pauses > 2*len(w.steps)+1 { // after each step and each component
+			return nil, false, errors.New("the guest pauses without end")
+		}
 		w.pause(&req)
 		result, err := s.run(ctx, req, events)
 		if err != nil || result.Status == component.StatusFailed {
