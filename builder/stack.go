@@ -5,7 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/ingot-image/ingot/builder/agent"
@@ -139,12 +142,17 @@ func (s *stack) wake(ctx context.Context, chain *layer.Chain) (err error) {
 	if err := s.standOn(ctx, chain); err != nil {
 		return err
 	}
-	verified := make(chan error, 1)
-	go func() { verified <- chain.Verify(ctx) }()
+	found := make(chan error, 1)
+	go func() { found <- chain.Verify(ctx) }()
+	verified := sync.OnceValue(func() error { return <-found })
 	if !chain.BootFromDisk {
-		return s.resumeFrom(ctx, chain, verified)
+		err := s.resumeFrom(ctx, chain, verified)
+		if damaged := verified(); damaged != nil {
+			return damaged // which is why, whatever else went wrong
+		}
+		return err
 	}
-	if err := <-verified; err != nil {
+	if err := verified(); err != nil {
 		return err
 	}
 	s.tell(Event{Type: Progress, Detail: "from the layer's disk: " + chain.Why})
@@ -196,9 +204,14 @@ func (s *stack) stand(chain *layer.Chain) {
 }
 
 // resumeFrom goes on where the chain's memory was saved. The guest runs only when all files have proved good.
-func (s *stack) resumeFrom(ctx context.Context, chain *layer.Chain, verified <-chan error) error {
+func (s *stack) resumeFrom(ctx context.Context, chain *layer.Chain, verified func() error) (err error) {
 	s.config.Disks = append(s.config.Disks, seedAt(chain.Path(chain.Layers[0], layerSeed)))
-	memory, err := chain.OpenMemory()
+	var memory io.ReadCloser
+	if last := chain.Last(); last.MemoryCompressed {
+		memory, err = chain.OpenMemory()
+	} else {
+		memory, err = os.Open(chain.Path(last, last.Memory)) // QEMU reads it itself
+	}
 	if err != nil {
 		return err
 	}
@@ -207,7 +220,7 @@ func (s *stack) resumeFrom(ctx context.Context, chain *layer.Chain, verified <-c
 	if err != nil {
 		return err
 	}
-	if s.vm, err = qemu.Resume(ctx, config, memory, func() error { return <-verified }); err != nil {
+	if s.vm, err = qemu.Resume(ctx, config, memory, verified); err != nil {
 		return err
 	}
 	if err := s.connect(ctx, qemu.Wait{Name: "the guest's agent to go on", Limit: agentLimit}); err != nil {
