@@ -260,8 +260,8 @@ func (m *machine) fetchBootFiles(ctx context.Context) error {
 	return nil
 }
 
-// letGo gets the guest ready to be stopped: its disk is as whole as it can be, in case it must boot from it one day, and its agent waits for
-// the next session.
+// letGo gets the guest ready to be stopped: its disk is as whole as it can be, in case it must boot from it one day, and the
+// session with its agent is over.
 func (m *machine) letGo(ctx context.Context) error {
 	wait := qemu.Wait{Name: "the guest to write to its disk", Limit: freezeLimit}
 	err := m.vm.Await(ctx, wait, func(ctx context.Context) error {
@@ -271,14 +271,8 @@ func (m *machine) letGo(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	closed := make(chan error, 1)
-	wait = qemu.Wait{Name: "the agent to end the session", Limit: freezeLimit}
-	return m.vm.Await(ctx, wait, func(ctx context.Context) error {
-		go func() { closed <- m.vm.PortClosed(ctx, agent.PortName) }()
-		time.Sleep(10 * time.Millisecond) // so that it looks before there is something to see
-		m.agent.Close()
-		return <-closed
-	})
+	// The agent need not notice: the next session begins with knocking (agent.Connect).
+	return m.agent.Close()
 }
 
 // down gives the guest the order and waits until QEMU has ended by it.

@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	freezeLimit = 15 * time.Second // for the guest to write what it holds back, and to let go of the port
+	freezeLimit = 15 * time.Second // for the guest to write what it holds back
 )
 
 // keep saves the VM as a new one and ends it. What it gives is the VM's ID.
