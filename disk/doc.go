@@ -17,8 +17,9 @@
 //
 // # Formats in and out
 //
-// [Convert], [CreateOverlay], [Check] and [Compare] run qemu-img, always with explicit formats; a finished file appears under
-// its name in one step ([Create], [PendingFile.Commit]) and nothing is left behind when the program is killed.
+// [Convert], [CreateOverlay], [Check] and [Compare] run qemu-img, always with explicit formats; only VMDKs are written by this package
+// itself, on all CPUs. A finished file appears under its name in one step ([Create], [PendingFile.Commit]) and nothing is left
+// behind when the program is killed. [Merge] brings a raw copy of an image up to date with overlays on that image.
 //
 // # Inside a raw image
 //
