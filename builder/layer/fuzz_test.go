@@ -31,12 +31,9 @@ func FuzzRecord(f *testing.F) {
 		if len(body) > 1<<16 {
 			return
 		}
-		s, err := Open(filepath.Join(t.TempDir(), "layers"), Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
+		s := &Store{dir: filepath.Join(t.TempDir(), "layers"), secret: []byte("secret"), o: Options{}.withDefaults()}
 		dir := filepath.Join(s.dir, "root-"+id)
-		if err := os.Mkdir(dir, 0o700); err != nil {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
 			t.Fatal(err)
 		}
 		body = strings.ReplaceAll(body, "\n", " ")

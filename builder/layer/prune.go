@@ -172,9 +172,11 @@ func (s *Store) plan(ctx context.Context) (*plan, error) {
 		p.nodes[id] = n
 		p.order = append(p.order, n)
 	}
-	for _, n := range p.order {
-		if below := p.nodes[n.layer.ParentID]; below != nil {
-			below.children++
+	for id, n := range p.nodes {
+		for _, child := range all.ids(id) { // those whose records cannot be read at the moment, too
+			if !slices.Contains(all.junk, folder(id, child)) {
+				n.children++
+			}
 		}
 	}
 	for _, name := range all.junk {

@@ -37,6 +37,22 @@ type Options struct {
 	Free func(dir string) (int64, error)
 }
 
+func (o Options) withDefaults() Options {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Free == nil {
+		o.Free = free
+	}
+	if o.Pinned == nil {
+		o.Pinned = func() map[string]bool { return nil }
+	}
+	if o.Reserve <= 0 {
+		o.Reserve = defaultReserve
+	}
+	return o
+}
+
 // Store is a folder of layers. Its methods may be called by any number of goroutines and processes at once.
 type Store struct {
 	dir    string
@@ -57,23 +73,11 @@ const (
 
 // Open opens the store in a folder, which is made when needed.
 func Open(dir string, o Options) (*Store, error) {
-	if o.Now == nil {
-		o.Now = time.Now
-	}
-	if o.Free == nil {
-		o.Free = free
-	}
-	if o.Pinned == nil {
-		o.Pinned = func() map[string]bool { return nil }
-	}
-	if o.Reserve <= 0 {
-		o.Reserve = defaultReserve
-	}
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("open the store of layers: %w", err)
 	}
-	s := &Store{dir: dir, o: o}
+	s := &Store{dir: dir, o: o.withDefaults()}
 	// What was in a guest's memory is nobody else's business.
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open the store of layers: %w", err)
