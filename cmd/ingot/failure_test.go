@@ -235,7 +235,7 @@ func TestKill(t *testing.T) {
 		args         []string
 	}{
 		{"resolve", hello, stage("resolve"), 50 * time.Millisecond, nil},
-		{"boot", hello, stage("boot"), 5 * time.Second, nil},
+		{"boot", hello, stage("boot"), 5 * time.Second, []string{"--no-cache"}},
 		{"apply", slow, func(e builder.Event) bool {
 			return e.Component != nil && e.Component.Type == component.StepStarted
 		}, time.Second, nil},
@@ -285,7 +285,7 @@ func TestKillWhileBootstrapping(t *testing.T) {
 func TestInterrupt(t *testing.T) {
 	s := newSite(t)
 	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
-		cmd := s.follow(func(e builder.Event) bool { return e.Type == builder.StageStarted && e.Stage == "boot" }, example(t, "hello.yaml"))
+		cmd := s.follow(func(e builder.Event) bool { return e.Type == builder.StageStarted && e.Stage == "boot" }, example(t, "hello.yaml"), "--no-cache")
 		time.Sleep(2 * time.Second)
 		cmd.Process.Signal(signal)
 		cmd.Wait()

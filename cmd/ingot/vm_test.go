@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -63,18 +64,53 @@ func newSite(t *testing.T) *site {
 	if err := os.Symlink(sharedBases(t), filepath.Join(s.home, "bases")); err != nil {
 		t.Fatal(err)
 	}
+	layers, err := warmBase()
+	if err != nil {
+		t.Fatal(err)
+	}
+	judge(t, "", "sh", "-c", `cp -al "$0" "$1" 2>/dev/null || { rm -rf "$1" && cp -a "$0" "$1"; }`, layers, filepath.Join(s.home, "layers"))
 	return s
 }
 
-// sharedBases is where all VM tests of this machine keep their bases: $INGOT_TEST_HOME/bases, or under the user's cache.
+// warmBase makes the base and the layer of it booted, once, so that not every test waits for a boot. It gives the folder of layers, in which
+// there are only such.
+var warmBase = sync.OnceValues(func() (layers string, err error) {
+	home, err := testHome()
+	if err != nil {
+		return "", err
+	}
+	dir, err := os.MkdirTemp("", "ingot-warm-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(dir)
+	document := filepath.Join(dir, "nothing.yaml")
+	err = os.WriteFile(document, []byte("schemaVersion: 1.0\nphases:\n  - name: build\n    steps:\n      - name: Nothing\n        action: ExecuteBash\n        inputs: {commands: ['true']}\n"), 0o600)
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.Command("ingot", "component", "run", "--vm", "debian-12", "-d", document, "--log-directory", dir)
+	cmd.Env = append(os.Environ(), "INGOT_HOME="+home, "TMPDIR="+dir, "XDG_RUNTIME_DIR="+dir)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("boot the base: %w\n%s", err, out)
+	}
+	return filepath.Join(home, "layers"), nil
+})
+
+// testHome is where all VM tests of this machine keep what is slow to make: $INGOT_TEST_HOME, or under the user's cache.
+func testHome() (string, error) {
+	if home := os.Getenv("INGOT_TEST_HOME"); home != "" {
+		return home, nil
+	}
+	cache, err := os.UserCacheDir()
+	return filepath.Join(cache, "ingot-test"), err
+}
+
+// sharedBases is where the VM tests keep their bases.
 func sharedBases(t testing.TB) string {
-	home := os.Getenv("INGOT_TEST_HOME")
-	if home == "" {
-		cache, err := os.UserCacheDir()
-		if err != nil {
-			t.Fatal(err)
-		}
-		home = filepath.Join(cache, "ingot-test")
+	home, err := testHome()
+	if err != nil {
+		t.Fatal(err)
 	}
 	bases := filepath.Join(home, "bases")
 	if err := os.MkdirAll(bases, 0o755); err != nil {
