@@ -19,7 +19,7 @@ has() { type -P "$1" >/dev/null; }
 # Every home, wherever it is.
 declare -A homes=()
 while IFS=: read -r _ _ _ _ _ home _; do
-	[[ $home != / && -d $home/. ]] && homes[$home]=1
+	[[ -n $home && $home != / && -d $home/. ]] && homes[$home]=1
 done < <(getent passwd)
 
 # What is to go: anything, or only what is no folder.
@@ -118,8 +118,11 @@ find /tmp /var/tmp -xdev -mindepth 1 -delete 2>/dev/null
 # What the service's script calls a failure, and what an image must never carry.
 status=0
 if ! kept ssh_files; then
-	for path in /etc/ssh/ssh_host_*_key "${!homes[@]}"; do
-		[[ -d $path ]] && path=$path/.ssh/authorized_keys
+	left=(/etc/ssh/ssh_host_*_key)
+	for home in "${!homes[@]}"; do
+		left+=("$home/.ssh/authorized_keys")
+	done
+	for path in "${left[@]}"; do
 		[[ -e $path ]] && { echo "could not remove $path" >&2; status=1; }
 	done
 fi
