@@ -16,6 +16,9 @@ type portState struct {
 // Dial connects to the host's end of a virtio-serial port. A port has one connection at a time: a second one waits
 // until the first is closed. Data sent before the guest opens its end is kept; when the host's end is closed the
 // guest reads end of file, and may go on when it is dialled again.
+//
+// A program in the guest misses that end of file if the port is dialled again at once: Linux keeps only whether there is a host now
+// (port_fops_read in drivers/char/virtio_console.c). So a protocol with a beginning must know its beginning when it sees it.
 func (vm *VM) Dial(ctx context.Context, port string) (net.Conn, error) {
 	path, ok := vm.sockets[port]
 	if !ok {

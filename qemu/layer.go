@@ -18,8 +18,7 @@ const settleLimit = time.Minute
 //
 // overlay is an empty qcow2 image of the disk's size that the caller has made (qemu-img create -b IMAGE); it must stay at its path until
 // the next Snapshot, while images below it may be renamed. Other readers may use the image at once, as a backing file or to copy it. All
-// other disks must be read-only, and nothing on the host should be connected to the guest's ports, or a resumed guest will not notice
-// that it is gone.
+// other disks must be read-only. As with SaveState, connections to the guest's ports should be closed before.
 //
 // switched tells whether the guest writes to overlay, which it may do after an error as well: then the memory is worth nothing, but the
 // disk's chain is longer by one (see Disks). The guest goes on after an error, too, if it can; an error of that is in the error returned.

@@ -20,7 +20,8 @@ const stateLimit = 10 * time.Minute
 // room. The disks' content is not in it: they are as the guest has left them once Quit or Close has returned, and belong to the state
 // from then on. The guest stays stopped, whatever the outcome; Quit is what usually follows.
 //
-// Nothing on the host should be connected to the guest's ports, or the guest will not notice that it is gone.
+// What was connected to the guest's ports on the host should be closed before, and may be unknown to be so when the guest goes on (see
+// Dial).
 func (vm *VM) SaveState(ctx context.Context, w io.Writer) error {
 	if err := vm.saveState(ctx, w); err != nil {
 		return fmt.Errorf("save the guest's state: %w", err)
