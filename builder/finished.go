@@ -63,7 +63,9 @@ func (j *job) reuse(ctx context.Context) (*Manifest, error) {
 	if _, err := j.newGuest(parent, &machine{config: j.config()}); err != nil {
 		return nil, err
 	}
-	chain, err := w.store.Find(ctx, *j.query(w))
+	q := *j.query(w)
+	q.Longest = true // no guest is to go on from it
+	chain, err := w.store.Find(ctx, q)
 	if err != nil || chain == nil {
 		return nil, err
 	}

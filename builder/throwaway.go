@@ -225,7 +225,7 @@ func (t *throwaway) leave() {
 
 // warmth gives the VM the layers of booted bases, nil if they cannot be used.
 func (t *throwaway) warmth() *warmth {
-	store, err := t.builder.Layers()
+	store, err := t.builder.layers(func(dir string) error { return t.work.own(dir) })
 	if err != nil {
 		t.doing("no layers are used: %v", err)
 		return nil

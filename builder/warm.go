@@ -119,7 +119,7 @@ func (w *warmth) finishedComponents(position int) []string {
 
 // openLayers makes the build warm, unless it is to do without layers. A store that cannot be used costs the layers, not the build.
 func (j *job) openLayers() error {
-	store, err := j.builder.Layers()
+	store, err := j.builder.layers(func(dir string) error { return j.work.own(dir) })
 	if err != nil {
 		var problems component.Problems
 		if errors.As(err, &problems) {
@@ -200,10 +200,13 @@ func (s *saving) saved(cost, since time.Duration, inside bool) {
 const firstCost = 150 * time.Millisecond
 
 // Layers is the store of layers, with the budget that config.yaml sets.
-func (b *Builder) Layers() (*layer.Store, error) {
+func (b *Builder) Layers() (*layer.Store, error) { return b.layers(nil) }
+
+// layers is Layers for somebody who saves some: making is told of the folder of each before there is anything in it.
+func (b *Builder) layers(making func(dir string) error) (*layer.Store, error) {
 	c, err := config.Read(filepath.Join(b.Home, config.FileName))
 	if err != nil {
 		return nil, err
 	}
-	return layer.Open(b.layersPath(), layer.Options{MaxSize: c.Cache.MaxSize, Pinned: b.PinnedLayers})
+	return layer.Open(b.layersPath(), layer.Options{MaxSize: c.Cache.MaxSize, Pinned: b.PinnedLayers, Making: making})
 }

@@ -22,6 +22,8 @@ type Query struct {
 	MaxAge time.Duration
 	// Until is the number of steps that a layer may hold at most; -1 is no bound.
 	Until int
+	// Longest asks for the longest chain even if its guest would have to be booted, and going on from a shorter one's memory would be faster.
+	Longest bool
 	// Check tells whether reads would have the same answers today. It gets those of one layer at a time, without those that it has found to
 	// be the same before in this Find. nil: only layers without reads are used.
 	Check func(context.Context, []Read) (bool, error)
@@ -127,7 +129,7 @@ func (f *finding) choose(ctx context.Context, candidates []*Layer) (best *Layer,
 	if err != nil {
 		return nil, false, err
 	}
-	if booted != nil && (resumed == nil || booted.Total-resumed.Total > f.all.chain(booted)[0].Cost) {
+	if booted != nil && (resumed == nil || f.q.Longest || booted.Total-resumed.Total > f.all.chain(booted)[0].Cost) {
 		return booted, false, nil
 	}
 	return resumed, resumed != nil, nil

@@ -222,6 +222,9 @@ func TestFindByDisk(t *testing.T) {
 	// A memory that was removed: the disk is used where the steps on it took longer than a boot, here of 20 s.
 	remove(ab.Path(ab.Last(), "memory"))
 	expect(t, s, query("a b"), a, false)
+	q = query("a b")
+	q.Longest = true
+	expect(t, s, q, ab, true)
 	remove(a.Path(a.Last(), "memory"))
 	expect(t, s, query("a b"), ab, true)
 	expect(t, s, query("a"), root, false)
