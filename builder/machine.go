@@ -264,11 +264,7 @@ func (m *machine) fetchBootFiles(ctx context.Context) error {
 // session with its agent is over.
 func (m *machine) letGo(ctx context.Context) error {
 	wait := qemu.Wait{Name: "the guest to write to its disk", Limit: freezeLimit}
-	err := m.vm.Await(ctx, wait, func(ctx context.Context) error {
-		_, err := m.agent.Exec(ctx, agent.Command{Path: "/bin/sh", Args: []string{"-c", "sync"}}, nil)
-		return err
-	})
-	if err != nil {
+	if err := m.vm.Await(ctx, wait, m.agent.Sync); err != nil {
 		return err
 	}
 	// The agent need not notice: the next session begins with knocking (agent.Connect).

@@ -239,6 +239,13 @@ func (s *Server) answer(ctx context.Context, req request, out *answers) error {
 			return err
 		}
 		return out.send(response{Done: true})
+	case req.Sync != nil:
+		waker, ok := s.System.(Waker)
+		if !ok {
+			return errors.New("this guest cannot be saved")
+		}
+		waker.Sync()
+		return out.send(response{Done: true})
 	case req.Power != nil:
 		if err := out.send(response{Done: true}); err != nil {
 			return err

@@ -59,6 +59,7 @@ type request struct {
 	Put   *PutFile           `json:"put,omitempty"` // that many bytes follow this line
 	Shell *Shell             `json:"shell,omitempty"`
 	Wake  *wakeRequest       `json:"wake,omitempty"`
+	Sync  *struct{}          `json:"sync,omitempty"`
 	Serve *serveRequest      `json:"serve,omitempty"`
 	Tar   *tarRequest        `json:"tar,omitempty"`
 

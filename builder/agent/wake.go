@@ -19,6 +19,14 @@ func (c *Client) Wake(ctx context.Context) error {
 	return nil
 }
 
+// Sync has the guest write to its disks what it holds back, before it is saved.
+func (c *Client) Sync(ctx context.Context) error {
+	if err := c.simple(ctx, request{Sync: &struct{}{}}); err != nil {
+		return fmt.Errorf("sync the guest's disks: %w", err)
+	}
+	return nil
+}
+
 type wakeRequest struct {
 	Time    time.Time `json:"time"`
 	Entropy []byte    `json:"entropy"`
@@ -28,4 +36,6 @@ type wakeRequest struct {
 type Waker interface {
 	// Wake sets the clock and mixes entropy into the random pool, from which new numbers are drawn at once.
 	Wake(now time.Time, entropy []byte) error
+	// Sync writes to the disks what is held back.
+	Sync()
 }

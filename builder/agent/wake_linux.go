@@ -9,6 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Sync implements Waker (sync(2), which on Linux waits for what it has begun).
+func (l Linux) Sync() { unix.Sync() }
+
 // Wake implements Waker. Entropy is written to /dev/urandom, and the kernel told to draw from the pool anew (random(4)).
 func (l Linux) Wake(now time.Time, entropy []byte) error {
 	ts := unix.NsecToTimespec(now.UnixNano())
