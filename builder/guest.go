@@ -146,7 +146,7 @@ var finaliseScript string
 
 // finalise makes an image out of the instance and shuts it down.
 func (g *guest) finalise(ctx context.Context) (*facts, error) {
-	g.job.copyBelow(ctx, g.vm.Disks()[0])
+	g.job.copyBelow(ctx, g.rootDisk())
 	packages, err := g.packages(ctx)
 	if err != nil {
 		return nil, err

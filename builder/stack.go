@@ -91,6 +91,9 @@ func (s *stack) begin(ctx context.Context, query *layer.Query, req *component.Re
 
 // cold boots the parent image.
 func (s *stack) cold(ctx context.Context) error {
+	if err := s.bootBy(s.parent); err != nil { // and not as a layer that could not be used would have been booted
+		return err
+	}
 	s.newOverlay()
 	if err := disk.CreateOverlay(ctx, s.overlay(), disk.Image{Path: s.base.Path, Format: disk.Raw}, s.size); err != nil {
 		return err
@@ -223,6 +226,11 @@ func (s *stack) resumeFrom(ctx context.Context, chain *layer.Chain, verified fun
 	if s.vm, err = qemu.Resume(ctx, config, memory, verified); err != nil {
 		return err
 	}
+	return s.woken(ctx)
+}
+
+// woken comes back to a guest that has stood still, whose clock has, too.
+func (s *stack) woken(ctx context.Context) error {
 	if err := s.connect(ctx, qemu.Wait{Name: "the guest's agent to go on", Limit: agentLimit}); err != nil {
 		return err
 	}
@@ -274,7 +282,7 @@ func (s *stack) snapshot(ctx context.Context, draft *layer.Draft) (l layer.Layer
 		s.own = append(s.own, overlay)
 		s.config.Disks[0] = s.rootDisk()
 	}
-	if err := s.connect(ctx, qemu.Wait{Name: "the guest's agent to go on", Limit: agentLimit}); err != nil {
+	if err := s.woken(ctx); err != nil {
 		return l, nil, errors.Join(err, lost)
 	}
 	if lost == nil {
