@@ -45,6 +45,7 @@ func (vm *VM) copyOut(ctx context.Context, file VMFile) (*copyout.Summary, error
 	}}
 	var summary *copyout.Summary
 	var skipped copyout.Summary
+	var copyErr error // as it is, without what was waited for
 	wait := qemu.Wait{Name: "the copy of " + file.Path + " out of the guest"}
 	err := vm.vm.Await(ctx, wait, func(ctx context.Context) (err error) {
 		ctx, cancel := context.WithCancel(ctx)
@@ -61,11 +62,18 @@ func (vm *VM) copyOut(ctx context.Context, file VMFile) (*copyout.Summary, error
 		cancel()
 		// What the guest says of itself comes first, and is all there is if it did not begin.
 		if sendErr := <-sent; err != nil && sendErr != nil && errors.Is(err, sendErr) {
-			return sendErr
+			err = sendErr
 		}
+		copyErr = err
 		return err
 	})
-	if err != nil {
+	var guest *qemu.WaitError
+	switch {
+	case ctx.Err() != nil, errors.As(err, &guest): // which is why there was no more to copy
+		return nil, err
+	case copyErr != nil:
+		return nil, copyErr
+	case err != nil:
 		return nil, err
 	}
 	for _, s := range skipped.Skipped {

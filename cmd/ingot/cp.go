@@ -80,7 +80,7 @@ the VM saved last of all. Exit status: 0 done, also if something was left out; 1
 // copyOut copies, and tells people of it unless a program reads.
 func copyOut(ctx context.Context, b *builder.Builder, file builder.VMFile, quiet bool) (*copyout.Summary, error) {
 	p := newProgress(os.Stderr, false)
-	if p.terminal || !quiet {
+	if p.terminal {
 		file.Progress = p.vm
 	}
 	summary, err := b.CopyFromVM(ctx, file)
@@ -96,13 +96,17 @@ func copyOut(ctx context.Context, b *builder.Builder, file builder.VMFile, quiet
 	return summary, nil
 }
 
+// maxNamed is how many things that were left out people want to read of.
+const maxNamed = 20
+
 // tellCopied says what was copied, and what was not. Names are the guest's words.
 func tellCopied(w io.Writer, s *copyout.Summary) {
-	for _, skipped := range s.Skipped {
+	named := min(len(s.Skipped), maxNamed)
+	for _, skipped := range s.Skipped[:named] {
 		fmt.Fprintln(w, printable(fmt.Sprintf("left out: %s: %s", skipped.Path, skipped.Reason)))
 	}
-	if s.MoreSkipped > 0 {
-		fmt.Fprintf(w, "left out: %d more\n", s.MoreSkipped)
+	if more := len(s.Skipped) - named + s.MoreSkipped; more > 0 {
+		fmt.Fprintf(w, "left out: %d more; --json names them\n", more)
 	}
 	parts := []string{counted(s.Files, "file")}
 	if s.Folders > 0 {
