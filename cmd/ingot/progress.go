@@ -191,9 +191,7 @@ func (p *progress) stageEnded(e builder.Event) {
 	if e.Cached {
 		note = "  cached"
 	}
-	if p.terminal { // elsewhere the lines tell the time, and the table at the end all of it
-		p.say("✓ %-10s %6s%s", e.Stage, elapsed(ms(e.DurationMS)), note)
-	}
+	p.say("✓ %-10s %6s%s", e.Stage, elapsed(ms(e.DurationMS)), note)
 }
 
 func (p *progress) progressed(e builder.Event) {
