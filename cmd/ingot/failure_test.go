@@ -74,6 +74,12 @@ func TestFailingStep(t *testing.T) {
 		t.Fatalf("%v in %s", err, stdout)
 	}
 
+	// It stands on the layer of the booted base, which must stay as long.
+	layers, err := os.ReadFile(filepath.Join(s.home, "vms", vms[0].ID, "layers"))
+	if err != nil || len(strings.Fields(string(layers))) != 1 {
+		t.Errorf("the layers that the kept guest stands on: %q, %v", layers, err)
+	}
+	s.run(0, "cache", "prune", "--all")
 	// The process that the step began still runs: only memory that was truly saved has it.
 	stdout, _ = s.run(0, "shell", build, "--", "sh", "-c", "cat /opt/left/note /proc/$(cat /run/left.pid)/comm; rm /opt/left/sub/link; ln -s ../note /opt/left/sub/link")
 	if stdout != "from the step\nsleep\n" {
