@@ -1,448 +1,303 @@
 package builder
 
 import (
-	"archive/tar"
-	"bytes"
-	"context"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
-	"sort"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/ingot-image/ingot/builder/agent"
 	"github.com/ingot-image/ingot/builder/component"
 	"github.com/ingot-image/ingot/builder/component/action"
 	"github.com/ingot-image/ingot/builder/layer"
-	"github.com/ingot-image/ingot/builder/recipe"
 )
 
-// fakeGuest is a subject without a VM: a folder is its disk, and the component engine itself runs in it.
-type fakeGuest struct {
-	disk     string // folder
-	services agent.Services
-	ran      []string // steps, as component/step
-	failAt   int      // cut off when so many steps have run; 0 never
-	random   *rand.Rand
-	awake    bool
-}
-
-var errCutOff = errors.New("the guest is gone")
-
-func (f *fakeGuest) wake(ctx context.Context, chain *layer.Chain) error {
-	if err := chain.Verify(ctx); err != nil {
-		return err
-	}
-	if !chain.BootFromDisk {
-		memory, err := chain.OpenMemory()
-		if err != nil {
-			return err
-		}
-		defer memory.Close()
-		if text, err := io.ReadAll(memory); err != nil || string(text) != "the memory of "+chain.Last().Component {
-			return fmt.Errorf("memory %q, %w", text, err)
-		}
-	}
-	return unpack(chain.Images()[0], f.disk)
-}
-
-func (f *fakeGuest) run(ctx context.Context, req component.Request, events func(component.Event)) (*component.Result, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	runner := component.Runner{
-		Modules: action.Modules(),
-		System:  component.System{Root: f.disk, S3: f.services.S3, Parameters: f.services.Parameters},
-		Events: func(e component.Event) {
-			if e.Type == component.StepStarted {
-				f.ran = append(f.ran, e.Component+"/"+e.Step)
-				if f.failAt > 0 && len(f.ran) >= f.failAt {
-					cancel(errCutOff)
-				}
-				if f.random.IntN(4) == 0 {
-					time.Sleep(time.Millisecond) // some layers lie inside of components
-				}
-			}
-			events(e)
-		},
-	}
-	return runner.Run(ctx, req)
-}
-
-func (f *fakeGuest) snapshot(_ context.Context, draft *layer.Draft) (l layer.Layer, lost, err error) {
-	last := ""
-	if n := len(f.ran); n > 0 {
-		last, _, _ = strings.Cut(f.ran[n-1], "/")
-	}
-	path := f.disk + ".snapshot"
-	if lost = pack(f.disk, path); lost == nil {
-		_, lost = draft.AddDisk(path)
-	}
-	if lost != nil {
-		return l, lost, nil
-	}
-	memory, lost := draft.Memory()
-	if lost != nil {
-		return l, lost, nil
-	}
-	_, lost = io.WriteString(memory, "the memory of "+last)
-	l.Guest = []byte("{}")
-	return l, errors.Join(lost, memory.Close()), nil
-}
-
-func (f *fakeGuest) stand(*layer.Chain) {}
-
-func pack(dir, path string) error {
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	w := tar.NewWriter(f)
-	if err := w.AddFS(os.DirFS(dir)); err != nil {
-		return err
-	}
-	return w.Close()
-}
-
-func unpack(path, dir string) error {
-	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o755)); err != nil {
-		return err
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	for r := tar.NewReader(f); ; {
-		h, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		to := filepath.Join(dir, h.Name)
-		if h.FileInfo().IsDir() {
-			continue
-		}
-		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-			return err
-		}
-		data, err := io.ReadAll(r)
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(to, data, 0o644); err != nil {
-			return err
-		}
-	}
-}
-
-// tree is the content of a disk, for comparison.
-func tree(t testing.TB, dir string) string {
-	t.Helper()
-	var all []string
-	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
-		if err != nil || e.IsDir() {
-			return err
-		}
-		data, err := os.ReadFile(path)
-		rel, _ := filepath.Rel(dir, path)
-		all = append(all, rel+": "+string(data))
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	sort.Strings(all)
-	return strings.Join(all, "\n")
-}
-
-// cloud is what the documents read from the host.
-type cloud struct {
-	parameters map[string]string
-	objects    map[string]string
-}
-
-func (c cloud) Parameter(_ context.Context, name string) (component.StoredParameter, error) {
-	value, ok := c.parameters[name]
-	if !ok {
-		return component.StoredParameter{}, component.ErrNotFound
-	}
-	return component.StoredParameter{Type: component.ParameterSecureString, Value: value}, nil
-}
-
-func (c cloud) List(context.Context, component.S3Place, int) ([]component.S3Object, error) {
-	return nil, nil
-}
-
-func (c cloud) Get(_ context.Context, place component.S3Place, w io.Writer) error {
-	content, ok := c.objects[place.Key]
-	if !ok {
-		return component.ErrNotFound
-	}
-	_, err := io.WriteString(w, content)
-	return err
-}
-
-func (c cloud) Put(_ context.Context, place component.S3Place, r io.Reader, _ int64) error {
-	data, err := io.ReadAll(r)
-	c.objects[place.Key] = string(data)
-	return err
-}
-
-// model is a recipe that can be edited.
-type model struct {
-	components []*modelComponent
-	cloud      cloud
-	machine    int
-	next       int
-}
-
-type modelComponent struct {
-	name       string
-	parameters map[string]string
-	constant   string
-	steps      []modelStep
-	comment    string // of no consequence
-	validate   bool   // the last step is in the phase validate
-}
-
-type modelStep struct {
-	name string
-	kind int // what it does
-	text string
-}
-
-const modelKinds = 6
-
-func (m *model) newStep(r *rand.Rand) modelStep {
-	m.next++
-	return modelStep{fmt.Sprintf("Step%d", m.next), r.IntN(modelKinds), strconv.Itoa(r.IntN(5))}
-}
-
-func (m *model) newComponent(r *rand.Rand) *modelComponent {
-	m.next++
-	c := &modelComponent{name: fmt.Sprintf("component-%d", m.next), parameters: map[string]string{"First": strconv.Itoa(r.IntN(5)), "Second": "q"}, constant: "k", validate: r.IntN(3) == 0}
-	for range 1 + r.IntN(4) {
-		c.steps = append(c.steps, m.newStep(r))
-	}
-	return c
-}
-
-// document writes the component in its language. Every step leaves a trace of what it said and knew in the file /log of its component.
-func (c *modelComponent) document() []byte {
-	var b bytes.Buffer
-	fmt.Fprintf(&b, "# %s\nname: %s\ndescription: %s\nschemaVersion: 1.0\n", c.comment, c.name, c.comment)
-	fmt.Fprintf(&b, "parameters:\n  - First: {type: string, default: x}\n  - Second: {type: string, default: y}\nconstants:\n  - Third: {type: string, value: %s}\n", c.constant)
-	b.WriteString("phases:\n  - name: build\n    steps:\n")
-	fmt.Fprintf(&b, "      - name: Begin\n        action: CreateFile\n        inputs:\n          - {path: /log-%s, content: \"begin\\n\", overwrite: true}\n", c.name)
-	add := func(name, text string) {
-		fmt.Fprintf(&b, "      - name: %s\n        action: AppendFile # %s\n        inputs:\n          - {path: /log-%s, content: \"%s %s\\n\"}\n", name, c.comment, c.name, name, text)
-	}
-	for i, s := range c.steps {
-		if c.validate && i == len(c.steps)-1 {
-			b.WriteString("  - name: validate\n    steps:\n")
-		}
-		switch s.kind {
-		case 0:
-			add(s.name, s.text)
-		case 1:
-			add(s.name, "{{ First }}")
-		case 2:
-			add(s.name, "{{ Third }} {{ Second }}")
-		case 3:
-			add(s.name, "{{ aws:ssm:/p"+s.text+" }}")
-		case 4: // reads what is there, and what was read
-			fmt.Fprintf(&b, "      - name: %s\n        action: ReadFile\n        inputs:\n          - {path: /log-%s}\n", s.name, c.name)
-			if !(c.validate && i >= len(c.steps)-2) { // references within the phase
-				add(s.name+"b", "{{ build."+s.name+".inputs[0].path }}")
-			}
-		case 5:
-			fmt.Fprintf(&b, "      - name: %s\n        action: S3Download\n        inputs:\n          - {source: \"s3://bucket/o%s\", destination: /object-%s}\n", s.name, s.text, s.name)
-		}
-	}
-	return b.Bytes()
-}
-
-func (m *model) plan() *Plan {
-	p := &recipe.Plan{Name: "model", WorkingDirectory: "/tmp"}
-	for _, c := range m.components {
-		phases := []string{"build"}
-		if c.validate {
-			phases = append(phases, "validate")
-		}
-		p.Components = append(p.Components, recipe.PlannedComponent{
-			Name: c.name, Path: c.name + ".yaml", Content: c.document(), Parameters: c.parameters, Phases: phases,
-		})
-	}
-	return &Plan{p}
-}
-
-// edit changes the model in some way, and tells which.
-func (m *model) edit(r *rand.Rand) string {
-	c := m.components[r.IntN(len(m.components))]
-	i := r.IntN(len(c.steps))
-	switch r.IntN(16) {
-	case 0:
-		c.steps[i].text = strconv.Itoa(r.IntN(5))
-		return "text of a step"
-	case 1:
-		c.steps[i].kind = r.IntN(modelKinds)
-		return "kind of a step"
-	case 2:
-		c.steps = slices.Insert(c.steps, i, m.newStep(r))
-		return "a step more"
-	case 3:
-		c.steps = append(c.steps, m.newStep(r))
-		return "a step appended"
-	case 4:
-		if len(c.steps) > 1 {
-			c.steps = slices.Delete(c.steps, i, i+1)
-		}
-		return "a step less"
-	case 5:
-		j := r.IntN(len(c.steps))
-		c.steps[i], c.steps[j] = c.steps[j], c.steps[i]
-		return "steps exchanged"
-	case 6:
-		c.parameters["First"] = strconv.Itoa(r.IntN(5))
-		return "a parameter"
-	case 7:
-		c.constant = strconv.Itoa(r.IntN(3))
-		return "a constant"
-	case 8:
-		m.cloud.parameters["/p"+strconv.Itoa(r.IntN(5))] = "secret-" + strconv.Itoa(r.IntN(5))
-		return "a stored parameter"
-	case 9:
-		m.cloud.objects["o"+strconv.Itoa(r.IntN(5))] = strconv.Itoa(r.IntN(5))
-		return "an object"
-	case 10:
-		c.comment += " more"
-		return "a comment"
-	case 11:
-		m.components = append(m.components, m.newComponent(r))
-		return "a component appended"
-	case 12:
-		if len(m.components) > 1 {
-			m.components = slices.DeleteFunc(m.components, func(x *modelComponent) bool { return x == c })
-		}
-		return "a component less"
-	case 13:
-		j := r.IntN(len(m.components))
-		k := slices.Index(m.components, c)
-		m.components[k], m.components[j] = m.components[j], m.components[k]
-		return "components exchanged"
-	case 14:
-		m.machine = r.IntN(2)
-		return "the machine"
-	}
-	c.validate = !c.validate
-	return "a phase"
-}
-
-// applyModel runs the model's recipe in a fake guest, with layers if there is a store.
-func applyModel(t testing.TB, m *model, f *fakeGuest, store *layer.Store, said *[]Event) (*component.Result, error) {
-	t.Helper()
-	plan := m.plan()
-	req := plan.request(buildPhases...)
-	if err := os.MkdirAll(f.disk, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	f.services = agent.Services{S3: m.cloud, Parameters: m.cloud}
-	if store == nil {
-		return f.run(t.Context(), req, func(component.Event) {})
-	}
-	steps, err := plan.steps(store)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &warmth{tell: func(e Event) { *said = append(*said, e) }, store: store, reads: newReads(f.services, store), steps: steps}
-	w.root = layer.Root{Disk: store.Sum("a disk"), Machine: store.Sum("machine", strconv.Itoa(m.machine))}
-	f.services = w.reads.recorded()
-	query := layer.Query{Root: w.root, Steps: w.digests(0, len(steps)), Until: -1, Check: w.reads.current}
-	warm, err := w.goOn(t.Context(), f, query, &req)
-	if err == nil && !warm {
-		err = w.save(t.Context(), f, layer.Segment{}, nil, time.Millisecond)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { w.chain.Close() }()
-	result, _, err := w.apply(t.Context(), f, req, func(component.Event) {})
-	return result, err
-}
-
-// TestWarmSequences edits recipes at random, a thousand times, and builds each after every edit: what comes out must be what a cold build
-// gives, and what lies before an edit must not run again.
+// TestWarmSequences edits recipes at random, a thousand times, and builds each after every edit: what comes out, in the guest and in S3, must be
+// what a cold build gives, and what lies before an edit must not run again. In every other sequence layers are lost, damaged, of another
+// machine and too old, besides.
 func TestWarmSequences(t *testing.T) {
 	t.Parallel()
+	// Garbage in plenty, and little that lasts.
+	defer debug.SetGCPercent(debug.SetGCPercent(800))
+	parent := ""
+	if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() {
+		parent = "/dev/shm" // in memory: most of the work is small files
+	}
+	dir, err := os.MkdirTemp(parent, "ingot-warm-")
+	if err != nil {
+		if dir, err = os.MkdirTemp("", "ingot-warm-"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	defer os.RemoveAll(dir)
+	modules := action.Modules()
+	var group errgroup.Group
+	group.SetLimit(8) // more than there are CPUs: steps that take a while only wait
 	for n := range 1000 {
-		t.Run(strconv.Itoa(n), func(t *testing.T) {
-			t.Parallel()
-			warmSequence(t, rand.New(rand.NewPCG(uint64(n), 4)))
+		group.Go(func() error {
+			t.Run(strconv.Itoa(n), func(t *testing.T) {
+				s := newSequence(t, filepath.Join(dir, strconv.Itoa(n)), modules, rand.New(rand.NewPCG(uint64(n), 4)), n%2 == 0)
+				defer os.RemoveAll(s.dir)
+				s.play()
+			})
+			return nil
 		})
 	}
+	group.Wait()
 }
 
-func warmSequence(t *testing.T, r *rand.Rand) {
-	dir := t.TempDir()
-	store, err := layer.Open(filepath.Join(dir, "layers"), layer.Options{})
+// sequence is one recipe, edited again and again.
+type sequence struct {
+	t       *testing.T
+	r       *rand.Rand
+	dir     string
+	modules component.Modules
+	// plain tells that nothing happens to the layers, so that it is known which of them there are.
+	plain   bool
+	store   *layer.Store
+	now     time.Time
+	maxAge  time.Duration
+	m       *model
+	history []string
+	damaged bool
+	// oldest is when the first steps in a layer ran, by ID.
+	oldest map[string]time.Time
+	// before is what the components meant when the recipe was last built to its end, or to the one at failed.
+	before []string
+	failed int
+}
+
+func newSequence(t *testing.T, dir string, modules component.Modules, r *rand.Rand, plain bool) *sequence {
+	s := &sequence{
+		t: t, r: r, dir: dir, modules: modules, plain: plain, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), m: newModel(r),
+		oldest: map[string]time.Time{}, history: []string{"first"},
+	}
+	if !plain {
+		s.maxAge = time.Hour
+	}
+	var err error
+	s.store, err = layer.Open(filepath.Join(dir, "layers"), layer.Options{Reserve: 1, Now: func() time.Time { return s.now }})
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &model{cloud: cloud{map[string]string{}, map[string]string{}}}
-	for i := range 5 {
-		m.cloud.parameters["/p"+strconv.Itoa(i)], m.cloud.objects["o"+strconv.Itoa(i)] = "secret", "content"
-	}
-	for range 1 + r.IntN(2) {
-		m.components = append(m.components, m.newComponent(r))
-	}
-	history := []string{"first"}
-	for range 3 + r.IntN(3) {
-		cold := &fakeGuest{disk: filepath.Join(dir, "cold"), random: r}
-		warm := &fakeGuest{disk: filepath.Join(dir, "warm"), random: r}
-		os.RemoveAll(cold.disk)
-		os.RemoveAll(warm.disk)
-		if r.IntN(6) == 0 {
-			warm.failAt = 1 + r.IntN(6)
-			history = append(history, fmt.Sprintf("(cut off at %d)", warm.failAt))
+	return s
+}
+
+func (s *sequence) play() {
+	for range 3 + s.r.IntN(3) {
+		s.build()
+		if s.plain || s.r.IntN(2) == 0 {
+			s.history = append(s.history, s.m.edit(s.r))
+		} else {
+			s.history = append(s.history, s.disturb())
 		}
-		var said []Event
-		want, err := applyModel(t, m, cold, nil, nil)
-		if err != nil {
-			t.Fatal(history, err)
-		}
-		got, err := applyModel(t, m, warm, store, &said)
-		for _, e := range said {
-			if e.Type == Warning {
-				t.Errorf("%v: %s", history, e.Detail)
+	}
+}
+
+// outcome is a run of the model's recipe.
+type outcome struct {
+	result *component.Result
+	err    error
+	tree   string
+	ran    []string // components whose steps ran, each once
+	events []Event
+	used   *LayerEvent
+}
+
+// apply runs the recipe in a fake guest, with layers or without. It takes no layer beyond the first step of the component until, if there is one.
+func (s *sequence) apply(warm bool, until string, failAt int) (o outcome) {
+	f := &fakeGuest{disk: filepath.Join(s.dir, "disk"), modules: s.modules, random: s.r, failAt: failAt, slow: warm}
+	if err := errors.Join(os.RemoveAll(f.disk), os.MkdirAll(f.disk, 0o755)); err != nil {
+		s.t.Fatal(err)
+	}
+	defer func() {
+		o.tree = tree(s.t, f.disk)
+		for _, step := range f.ran {
+			if name, _, _ := strings.Cut(step, "/"); len(o.ran) == 0 || o.ran[len(o.ran)-1] != name {
+				o.ran = append(o.ran, name)
 			}
 		}
-		if errors.Is(err, errCutOff) {
-			continue
+	}()
+	plan := s.m.plan()
+	req := plan.request(buildPhases...)
+	f.services = agent.Services{S3: s.m.cloud, Parameters: s.m.cloud}
+	if !warm {
+		o.result, o.err = f.run(s.t.Context(), req, func(component.Event) {})
+		return o
+	}
+	steps, err := plan.steps(s.store)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	w := &warmth{tell: func(e Event) { s.heard(&o, e) }, store: s.store, reads: newReads(f.services, s.store), steps: steps}
+	w.root = layer.Root{Disk: s.store.Sum("a disk"), Machine: s.store.Sum("machine", strconv.Itoa(s.m.machine))}
+	f.services = w.reads.recorded()
+	query := layer.Query{Root: w.root, Steps: w.digests(0, len(steps)), MaxAge: s.maxAge, Until: -1, Check: w.reads.current}
+	if until != "" {
+		query.Until = slices.IndexFunc(steps, func(p plannedStep) bool { return p.component == until })
+	}
+	found, err := w.goOn(s.t.Context(), f, query, &req)
+	if err == nil && !found {
+		err = w.save(s.t.Context(), f, layer.Segment{}, nil, time.Millisecond)
+	}
+	if err != nil {
+		s.t.Fatal(s.history, err)
+	}
+	defer func() { w.chain.Close() }()
+	o.result, _, o.err = w.apply(s.t.Context(), f, req, func(component.Event) {})
+	return o
+}
+
+// heard takes an event of a warm build, and watches the layers' ages.
+func (s *sequence) heard(o *outcome, e Event) {
+	o.events = append(o.events, e)
+	switch e.Type {
+	case Warning:
+		if !s.damaged || !strings.HasPrefix(e.Detail, "layer ") {
+			s.t.Errorf("%v: %s", s.history, e.Detail)
 		}
-		if err != nil {
-			t.Fatal(history, err)
+	case LayerUsed:
+		o.used = e.Layer
+		if age := s.now.Sub(s.oldest[e.Layer.ID]); s.maxAge > 0 && e.Layer.Component != "" && age > s.maxAge {
+			s.t.Errorf("%v: a layer is used that is %v old", s.history, age)
 		}
-		if got.Status != want.Status || tree(t, warm.disk) != tree(t, cold.disk) {
-			t.Fatalf("%v: %s instead of %s\nwarm, ran %v:\n%s\ncold:\n%s", history, got.Status, want.Status, warm.ran, tree(t, warm.disk), tree(t, cold.disk))
+	case LayerSaved:
+		if e.Layer.Component == "" {
+			return
 		}
-		// The same again runs nothing at all.
-		again := &fakeGuest{disk: filepath.Join(dir, "again"), random: r}
-		if _, err := applyModel(t, m, again, store, &said); err != nil || len(again.ran) > 0 {
-			t.Fatalf("%v: unchanged, but ran %v, %v\n%s", history, again.ran, err, eventLines(said))
+		// It stands on the one before.
+		oldest := s.now
+		for _, below := range slices.Backward(o.events[:len(o.events)-1]) {
+			if below.Layer != nil {
+				if at, ok := s.oldest[below.Layer.ID]; ok {
+					oldest = at
+				}
+				break
+			}
 		}
-		os.RemoveAll(again.disk)
-		history = append(history, m.edit(r))
+		s.oldest[e.Layer.ID] = oldest
+	}
+}
+
+// build builds cold and warm, and compares.
+func (s *sequence) build() {
+	start := s.m.cloud.clone()
+	s.m.cloud = start.clone()
+	cold := s.apply(false, "", 0)
+	if cold.err != nil {
+		s.t.Fatal(s.history, cold.err)
+	}
+	made := s.m.cloud
+	s.m.cloud = start
+	failAt, until := 0, ""
+	switch s.r.IntN(8) {
+	case 0:
+		failAt = 1 + s.r.IntN(6)
+		s.history = append(s.history, fmt.Sprintf("(cut off at %d)", failAt))
+	case 1:
+		until = s.m.components[s.r.IntN(len(s.m.components))].name
+		s.history = append(s.history, "(no cache of "+until+")")
+	}
+	first := s.unchanged()
+	warm := s.apply(true, until, failAt)
+	for _, name := range warm.ran {
+		if at := s.m.index(name); s.plain && at < first && (until == "" || at < s.m.index(until)) {
+			s.t.Errorf("%v: %s ran again, though nothing before component %d has changed\n%s", s.history, name, first, eventLines(warm.events))
+		}
+	}
+	if errors.Is(warm.err, errCutOff) {
+		return
+	}
+	if warm.err != nil {
+		s.t.Fatal(s.history, warm.err)
+	}
+	if warm.result.Status != cold.result.Status || warm.tree != cold.tree {
+		s.t.Fatalf("%v: %s instead of %s\nwarm, ran %v:\n%s\ncold:\n%s", s.history, warm.result.Status, cold.result.Status, warm.ran, warm.tree, cold.tree)
+	}
+	if got, want := fmt.Sprint(s.m.cloud.objects), fmt.Sprint(made.objects); got != want {
+		s.t.Fatalf("%v: uploaded\n%s\nand cold\n%s", s.history, got, want)
+	}
+	s.before, s.failed = s.m.meanings(), len(s.m.components)
+	if failure := warm.result.Failure; failure != nil {
+		s.failed = s.m.index(failure.Component)
+	}
+	if until != "" {
+		for i, c := range s.m.components {
+			if i >= s.m.index(until) && i <= s.failed && !slices.Contains(warm.ran, c.name) {
+				s.t.Errorf("%v: %s did not run, but only %v", s.history, c.name, warm.ran)
+			}
+		}
+	}
+	// The same again runs nothing at all, or what fails.
+	again := s.apply(true, "", 0)
+	if again.err != nil || again.result.Status != warm.result.Status || again.tree != cold.tree ||
+		slices.ContainsFunc(again.ran, func(name string) bool { return s.m.index(name) < s.failed }) {
+		s.t.Fatalf("%v: unchanged, but ran %v, %v\n%s", s.history, again.ran, again.err, eventLines(again.events))
+	}
+}
+
+// unchanged is the number of components, from the first one on, that were all built as they are now.
+func (s *sequence) unchanged() int {
+	now := s.m.meanings()
+	for i := range now {
+		if i >= len(s.before) || i >= s.failed || now[i] != s.before[i] {
+			return i
+		}
+	}
+	return len(now)
+}
+
+// disturb does something to the layers.
+func (s *sequence) disturb() string {
+	files, err := filepath.Glob(filepath.Join(s.dir, "layers/*-*/*"))
+	if err != nil || len(files) == 0 {
+		s.t.Fatalf("%q, %v", files, err)
+	}
+	switch s.r.IntN(5) {
+	case 0:
+		s.m.machine = s.r.IntN(2)
+		return "the machine"
+	case 1:
+		for _, path := range files {
+			if strings.HasPrefix(filepath.Base(path), "memory") && s.r.IntN(2) == 0 {
+				if err := os.Remove(path); err != nil {
+					s.t.Fatal(err)
+				}
+			}
+		}
+		return "memories removed"
+	case 2, 3:
+		s.damaged = true
+		path := files[s.r.IntN(len(files))]
+		s.flip(path)
+		return "damaged " + filepath.Base(path)
+	}
+	s.now = s.now.Add(time.Duration(s.r.IntN(50)) * time.Minute)
+	return "time passes"
+}
+
+// flip changes a byte of a file.
+func (s *sequence) flip(path string) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if len(data) == 0 {
+		return
+	}
+	data[s.r.IntN(len(data))] ^= 1 << s.r.IntN(8)
+	// The time tells that it was written to, even if that is less than a tick after it was made.
+	if err := errors.Join(os.Chmod(path, 0o600), os.WriteFile(path, data, 0o600), os.Chtimes(path, time.Time{}, time.Now().Add(time.Second))); err != nil {
+		s.t.Fatal(err)
 	}
 }
 
