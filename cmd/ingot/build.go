@@ -96,6 +96,8 @@ func newBuild() *cobra.Command {
 the components, finalises the instance, writes the files, boots those very files in throwaway
 VMs to test them, and only then puts them into the output folder with their manifest.
 
+It goes on from a layer of an earlier build where one fits: only what has changed runs again. An
+image that is there already is not built again.
 An image whose tests fail leaves no file, unless --keep-failed is given.
 When a step fails on a terminal, ingot asks whether to open a shell in the guest, to keep the guest
 for ingot shell, console and cp, or to end it: see --on-failure.
@@ -105,6 +107,7 @@ Exit status: 0 done, 1 the build or a test failed, 2 a mistake in the recipe or 
   ingot build web-server.yaml --watch --test=none
   ingot build web-server.yaml --format raw,vmdk --test=none
   ingot build web-server.yaml --on-failure=keep
+  ingot build web-server.yaml --no-cache --test=full
   ingot build web-server.yaml --json | jq -r 'select(.type=="stageEnded") | .stage'`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -126,6 +129,7 @@ Exit status: 0 done, 1 the build or a test failed, 2 a mistake in the recipe or 
 		},
 	}
 	f.register(cmd)
+	f.cache.register(cmd)
 	services.register(cmd)
 	failing.register(cmd)
 	cmd.Flags().BoolVar(&f.keepFailed, "keep-failed", false, "keep the files of an image whose tests fail")
