@@ -5,7 +5,10 @@
 //	plan.go        resolve: the recipe with every input pinned
 //	job.go         one build under way: its number, workspace, logs, events and stages
 //	guest.go       boot, apply, finalise: the guest that becomes the image
-//	distribute.go  flatten, distribute: the image's files
+//	stack.go       the images that a guest's disk is made of, layers among them
+//	warm.go        which layers a build goes on from, and when it saves one (warm_apply.go, reads.go, finished.go)
+//	flatten.go     flatten: the image's files
+//	distribute.go  distribute: their way to where they were asked for
 //	test.go        test: throwaway VMs booted from the image's files
 //	machine.go     a guest and the session with its agent, across reboots
 //	workspace.go   what must not outlive a build, and how it is made sure
