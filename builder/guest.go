@@ -109,17 +109,6 @@ func (g *guest) grow(ctx context.Context) error {
 	return nil
 }
 
-// exec runs a bash script in the guest and returns its standard output.
-func (g *guest) exec(ctx context.Context, name, script string, args ...string) (out []byte, err error) {
-	wait := qemu.Wait{Name: name, Limit: finaliseLimit}
-	err = g.vm.Await(ctx, wait, func(ctx context.Context) error {
-		// Not on the standard input, from which what the script runs might read it away.
-		out, err = g.agent.Exec(ctx, agent.Command{Path: "/bin/bash", Args: append([]string{"-c", script, name}, args...)}, nil)
-		return err
-	})
-	return out, err
-}
-
 // apply runs the build and validate phases of every component, from where the guest's layer ends, and saves layers on the way.
 func (g *guest) apply(ctx context.Context) (result *component.Result, err error) {
 	events := func(e component.Event) { g.job.event(Event{Type: ComponentEvent, Component: &e}) }

@@ -260,6 +260,17 @@ func (m *machine) fetchBootFiles(ctx context.Context) error {
 	return nil
 }
 
+// exec runs a bash script in the guest and returns its standard output.
+func (m *machine) exec(ctx context.Context, name, script string, args ...string) (out []byte, err error) {
+	wait := qemu.Wait{Name: name, Limit: finaliseLimit}
+	err = m.vm.Await(ctx, wait, func(ctx context.Context) error {
+		// Not on the standard input, from which what the script runs might read it away.
+		out, err = m.agent.Exec(ctx, agent.Command{Path: "/bin/bash", Args: append([]string{"-c", script, name}, args...)}, nil)
+		return err
+	})
+	return out, err
+}
+
 // letGo gets the guest ready to be stopped: its disk is as whole as it can be, in case it must boot from it one day, and the
 // session with its agent is over.
 func (m *machine) letGo(ctx context.Context) error {

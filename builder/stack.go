@@ -59,7 +59,7 @@ func (s *stack) root(store *layer.Store, qemuVersion string) layer.Root {
 	config.Disks = []qemu.Disk{overlayDisk("", s.base.Path, disk.Raw, qemu.VirtIO), seedAt("")}
 	parts := []string{
 		"root", layerForm, s.parent.Digest, s.parent.Created.Format(time.RFC3339Nano), fmt.Sprint(s.size),
-		digestOf(s.program), fmt.Sprint(config.CPUs, " ", config.MemoryMiB), growScript,
+		digestOf(s.program), fmt.Sprint(config.CPUs, " ", config.MemoryMiB), growScript, stopTimers,
 	}
 	if s.direct != nil {
 		_, initrd := seed.Direct(nil)
@@ -108,11 +108,18 @@ func (s *stack) cold(ctx context.Context) error {
 	if _, err := s.ready(ctx); err != nil {
 		return err
 	}
+	if _, err := s.exec(ctx, "the guest's timers to stop", stopTimers); err != nil {
+		return err
+	}
 	if s.prepare != nil {
 		return s.prepare(ctx)
 	}
 	return nil
 }
+
+// stopTimers holds back what the guest would do by the calendar, apt's daily update first of all: in a guest that wakes hours later it would
+// be due at once, and hold the lock that a component wants. It lasts until the guest is booted again.
+const stopTimers = `systemctl stop '*.timer' 2>/dev/null || true`
 
 // layerGuest is what the builder must know of a layer's guest besides.
 type layerGuest struct {
