@@ -182,7 +182,7 @@ func (w *warm) write(name, content string) string {
 	return w.site.write(name, content)
 }
 
-// run is one build, as its events tell it.
+// warmRun is one build, as its events tell it.
 type warmRun struct {
 	events   []builder.Event
 	used     *builder.LayerEvent // nil: it was booted from the base
@@ -356,7 +356,6 @@ func (w *warm) unchanged(first *warmRun) {
 	if worked := time.Duration(r.stages[builder.StageResolve].DurationMS) * time.Millisecond; worked > time.Second {
 		w.t.Errorf("unchanged, took %v", worked)
 	}
-	// An image whose file is gone is made again, from the last layer: nothing has to run for it.
 }
 
 // lastEdited edits the last component in two ways at once: both builds go on from one layer, in which the guest lives on.
@@ -460,7 +459,7 @@ func (w *warm) layers(pattern string) []string {
 // killedWhileSaving kills builds of another recipe while they save their first layer.
 func (w *warm) killedWhileSaving() {
 	before := w.layers("[!.]*-*")
-	w.s3less("killed", "echo yes >/opt/killed", "exit 3")
+	w.other("killed", "echo yes >/opt/killed", "exit 3")
 	for _, after := range []time.Duration{0, 300 * time.Millisecond} {
 		cmd := w.command("build", filepath.Join(w.recipes, "killed.yaml"), "-o", w.out, "--test=none")
 		if err := cmd.Start(); err != nil {
@@ -478,7 +477,7 @@ func (w *warm) killedWhileSaving() {
 	}
 	// Whether the second kill came too late for the layer is left to chance. If not, everything runs again, from the booted base, which any
 	// recipe can go on from.
-	r := w.start2("killed.yaml")
+	r := w.runsOther("killed.yaml")
 	if r.used == nil || len(r.used.Components) > 1 || len(r.used.Components) == 0 && !slices.Contains(r.steps, "killed-0/Do") {
 		w.t.Errorf("after the kill: from %+v, ran %q", r.used, r.steps)
 	}
@@ -493,8 +492,8 @@ func (w *warm) killedWhileSaving() {
 	}
 }
 
-// s3less writes a recipe of components with one step each.
-func (w *warm) s3less(name string, scripts ...string) {
+// other writes another recipe, of components with one step each.
+func (w *warm) other(name string, scripts ...string) {
 	text := "name: " + name + "\nsemanticVersion: 1.0.0\nparentImage: debian-12\ncomponents:\n"
 	for i, script := range scripts {
 		c := fmt.Sprintf("%s-%d", name, i)
@@ -504,13 +503,12 @@ func (w *warm) s3less(name string, scripts ...string) {
 	w.write(name+".yaml", text)
 }
 
-// start2 builds another recipe, whose last step fails.
-func (w *warm) start2(recipe string) *warmRun {
+// runsOther builds another recipe, whose last step fails.
+func (w *warm) runsOther(recipe string) *warmRun {
 	w.t.Helper()
-	saved := w.recipe
-	defer func() { w.recipe = saved }()
-	w.recipe = filepath.Join(w.recipes, recipe)
-	return w.runs(recipe, 1)
+	other := *w
+	other.recipe = filepath.Join(w.recipes, recipe)
+	return other.runs(recipe, 1)
 }
 
 // folder is that of the layer that a build went on from.

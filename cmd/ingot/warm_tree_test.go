@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/ingot-image/ingot/disk"
@@ -26,7 +27,7 @@ func (w *warm) compare(how, warm, cold string) {
 	if len(a) < 10000 {
 		w.t.Errorf("the image has only %d files", len(a))
 	}
-	differ := regexp.MustCompile("^(" + joinPatterns(mayDiffer) + ")$")
+	differ := regexp.MustCompile("^(" + strings.Join(mayDiffer, "|") + ")$")
 	names := maps.Clone(a)
 	maps.Copy(names, b)
 	for _, name := range slices.Sorted(maps.Keys(names)) {
@@ -42,17 +43,6 @@ func (w *warm) compare(how, warm, cold string) {
 			w.t.Errorf("%s: %s is %q", how, name, got)
 		}
 	}
-}
-
-func joinPatterns(patterns []string) string {
-	all := ""
-	for i, p := range patterns {
-		if i > 0 {
-			all += "|"
-		}
-		all += p
-	}
-	return all
 }
 
 func fileText(mode fs.FileMode, uid, gid uint32, content []byte) string {
