@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"github.com/ingot-image/ingot/builder/layer"
 )
 
 // AllComponents is the name in Options.NoCache that stands for every layer, the warm base's too.
@@ -17,6 +19,7 @@ const AllComponents = "*"
 type finishedImage struct {
 	Manifest string                  `json:"manifest"` // path
 	Files    map[string]fileIdentity `json:"files"`    // of the manifest and the image's files, by path
+	Reads    []layer.Read            `json:"reads"`    // of its tests
 }
 
 // fileIdentity tells a file from another one, and from itself before a change.
@@ -40,10 +43,19 @@ func identify(path string) (fileIdentity, error) {
 	return fileIdentity{uint64(st.Dev), st.Ino, st.Size, st.Mtim.Nano(), st.Ctim.Nano()}, nil
 }
 
-// finishedKey is the key of the image that comes of a layer: all that is done after the components decides it, too.
-func (j *job) finishedKey(layerKey string) string {
-	return j.warm.store.Sum("finished", layerForm, layerKey, j.plan.Digest(), j.options.Test, j.output,
-		finaliseScript, packageScript, j.accelerator.Name, j.qemuVersion)
+// finishedKey is the key of the image that comes of a layer: all that is done after the components decides it, too. Of layers with the same
+// key each has an image of its own: another run may have had other packages from the network, and its tests may have failed.
+func (j *job) finishedKey(l *layer.Layer) (string, error) {
+	parts := []string{"finished", layerForm, l.ID, l.Key, j.plan.Digest(), j.options.Test, j.output,
+		finaliseScript, packageScript, j.accelerator.Name, j.qemuVersion}
+	tests, err := j.plan.keys(j.warm.store, "test")
+	if err != nil {
+		return "", err
+	}
+	for _, t := range tests {
+		parts = append(parts, t.digest)
+	}
+	return j.warm.store.Sum(parts...), nil
 }
 
 // reuse looks for the finished image of exactly this plan. Nothing is changed by it, and nothing made.
@@ -66,6 +78,10 @@ func (j *job) reuse(ctx context.Context) (*Manifest, error) {
 	q := *j.query(w)
 	q.Longest = true // no guest is to go on from it
 	chain, err := w.store.Find(ctx, q)
+	if err != nil && ctx.Err() == nil { // without layers it is only built again
+		w.warn("no finished image is looked for: %v", err)
+		return nil, nil
+	}
 	if err != nil || chain == nil {
 		return nil, err
 	}
@@ -74,7 +90,11 @@ func (j *job) reuse(ctx context.Context) (*Manifest, error) {
 	if last.Position != len(w.steps) {
 		return nil, nil
 	}
-	data, ok := w.store.Finished(j.finishedKey(last.DiskKey))
+	key, err := j.finishedKey(last)
+	if err != nil {
+		return nil, err
+	}
+	data, ok := w.store.Finished(key)
 	if !ok {
 		return nil, nil
 	}
@@ -86,6 +106,9 @@ func (j *job) reuse(ctx context.Context) (*Manifest, error) {
 		if is, err := identify(path); err != nil || is != was {
 			return nil, nil
 		}
+	}
+	if same, err := w.tested.current(ctx, image.Reads); err != nil || !same {
+		return nil, err
 	}
 	data, err = os.ReadFile(image.Manifest)
 	if err != nil {
@@ -111,6 +134,10 @@ func (j *job) remember(m *Manifest) {
 func (j *job) tryRemember(m *Manifest) error {
 	w := j.warm
 	image := finishedImage{Manifest: filepath.Join(j.output, j.fileName("json")), Files: map[string]fileIdentity{}}
+	spoiled := ""
+	if image.Reads, spoiled = w.tested.take(); spoiled != "" || w.tells(image.Reads) {
+		return nil // its tests would have to run again anyway
+	}
 	paths := []string{image.Manifest}
 	for _, o := range m.Outputs {
 		paths = append(paths, filepath.Join(j.output, o.Path))
@@ -126,5 +153,9 @@ func (j *job) tryRemember(m *Manifest) error {
 	if err != nil {
 		return err
 	}
-	return w.store.SetFinished(j.finishedKey(w.chain.Last().DiskKey), data)
+	key, err := j.finishedKey(w.chain.Last())
+	if err != nil {
+		return err
+	}
+	return w.store.SetFinished(key, data)
 }

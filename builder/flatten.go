@@ -22,7 +22,8 @@ type file struct {
 
 // rawCopy is the image's raw disk while the guest still writes to its own: a copy of all that lies below the image that the guest writes to.
 type rawCopy struct {
-	overlay string // what the guest writes to
+	overlay string     // what the guest writes to
+	below   disk.Image // what it is on
 	*task[struct{}]
 }
 
@@ -30,8 +31,8 @@ type rawCopy struct {
 // is down little is left to be done.
 func (j *job) copyBelow(ctx context.Context, root qemu.Disk) {
 	j.rawDisk = filepath.Join(j.staging, j.fileName(disk.Raw))
-	j.rawCopy = &rawCopy{root.Path, beside(ctx, j, func(ctx context.Context) (struct{}, error) {
-		below := disk.Image{Path: root.Backing[0].Path, Format: formatOf(root.Backing[0].Format)}
+	below := disk.Image{Path: root.Backing[0].Path, Format: formatOf(root.Backing[0].Format)}
+	j.rawCopy = &rawCopy{root.Path, below, beside(ctx, j, func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, disk.Convert(ctx, below, disk.Image{Path: j.rawDisk, Format: disk.Raw, Unsynced: true}, nil)
 	})}
 }
@@ -40,6 +41,10 @@ func (j *job) copyBelow(ctx context.Context, root qemu.Disk) {
 // away in the end if nobody asked for it. Each file's digest is computed from when it is complete, beside all that follows.
 func (j *job) flatten(ctx context.Context, g *guest) ([]file, error) {
 	if _, err := j.rawCopy.wait(ctx); err != nil {
+		return nil, err
+	}
+	// An overlay that was made for a layer that was lost names a disk that never came to be.
+	if err := disk.Rebase(ctx, j.rawCopy.overlay, j.rawCopy.below); err != nil {
 		return nil, err
 	}
 	if err := disk.Merge(ctx, j.rawDisk, j.rawCopy.overlay); err != nil {

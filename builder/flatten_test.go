@@ -85,6 +85,34 @@ func TestFlatten(t *testing.T) {
 	}
 }
 
+// TestFlattenAfterLostLayer flattens an overlay that was prepared for a layer which never came to be: its header names a disk that is not there.
+func TestFlattenAfterLostLayer(t *testing.T) {
+	j, g, root := flattening(t, "raw")
+	want := disk.Image{Path: filepath.Join(t.TempDir(), "want.raw"), Format: disk.Raw}
+	if err := disk.Convert(t.Context(), disk.Image{Path: root.Path, Format: disk.Qcow2}, want, nil); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(want.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lost := root
+	lost.Path = filepath.Join(t.TempDir(), "overlay.qcow2")
+	lost.Backing = append([]qemu.Image{{Path: root.Path, Format: "qcow2"}}, root.Backing...)
+	gone := disk.Image{Path: filepath.Join(t.TempDir(), "disk-0.qcow2"), Format: disk.Qcow2}
+	if err := disk.PrepareOverlay(t.Context(), lost.Path, gone, info.Size()); err != nil {
+		t.Fatal(err)
+	}
+	j.copyBelow(t.Context(), lost)
+	files, err := j.flatten(t.Context(), g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := disk.Compare(t.Context(), disk.Image{Path: files[0].path, Format: disk.Raw}, want); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestFlattenFails wants what goes wrong beside the guest to be told when it is needed, and nothing to go on afterwards.
 func TestFlattenFails(t *testing.T) {
 	j, g, root := flattening(t, "qcow2")

@@ -27,6 +27,8 @@ type machine struct {
 	folder string // for the machine's own files
 	agent  *agent.Client
 	vm     *qemu.VM
+	// keepTmp has a guest that is booted directly leave /tmp as it is at this boot.
+	keepTmp bool
 	// services are what documents in the guest may reach, as far as they name it.
 	services agent.Services
 }
@@ -72,6 +74,9 @@ func (m *machine) prepared() (qemu.Config, error) {
 	if m.direct != nil {
 		initrd := filepath.Join(m.folder, "initrd")
 		_, files := seed.Direct(nil)
+		if m.keepTmp {
+			files = append(files, seed.KeepTmp())
+		}
 		if err := appendInitrd(initrd, m.direct.initrd, files); err != nil {
 			return config, err
 		}

@@ -75,8 +75,11 @@ func (r *reads) wrote(name, digest string, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	key := [2]string{readObject, name}
-	if _, known := r.noted[key]; !known {
+	before, known := r.noted[key]
+	if !known {
 		r.order = append(r.order, key)
+	} else if before != digest {
+		r.spoiled = fmt.Sprintf("object %s was read and written by the same component", name)
 	}
 	r.noted[key] = digest
 }

@@ -166,13 +166,17 @@ func (s *stack) wake(ctx context.Context, chain *layer.Chain) (err error) {
 		return err
 	}
 	s.tell(Event{Type: Progress, Detail: "from the layer's disk: " + chain.Why})
-	if err := s.attachAgent(s.hostname, s.program); err != nil {
+	s.config.Disks = append(s.config.Disks, seedAt(chain.Path(chain.Layers[0], layerSeed)))
+	s.keepTmp = true // steps may have left there what later ones want
+	err = s.start(ctx)
+	s.keepTmp = false
+	if err != nil {
 		return err
 	}
-	if err := s.start(ctx); err != nil {
+	if _, err := s.ready(ctx); err != nil {
 		return err
 	}
-	_, err = s.ready(ctx)
+	_, err = s.exec(ctx, "the guest's timers to stop", stopTimers)
 	return err
 }
 
@@ -281,7 +285,11 @@ func (s *stack) snapshot(ctx context.Context, draft *layer.Draft) (l layer.Layer
 		return l, err, nil
 	}
 	if err := s.letGo(ctx); err != nil {
-		return l, nil, errors.Join(err, memory.Close())
+		err = errors.Join(err, memory.Close())
+		if wait := (*qemu.WaitError)(nil); errors.As(err, &wait) && wait.Reason == qemu.WaitLimit {
+			return l, err, ctx.Err() // it is slow, not dead
+		}
+		return l, nil, err
 	}
 	switched, lost := s.vm.Snapshot(ctx, overlay, memory)
 	lost = errors.Join(lost, memory.Close())

@@ -200,6 +200,9 @@ func (j *job) testOnce(ctx context.Context, c testCase) error {
 		return err
 	}
 	defer m.Close()
+	if w := j.warm; w != nil {
+		m.services = w.tested.recorded()
+	}
 	if m.direct = c.direct; m.direct == nil {
 		if m.config.Firmware, err = qemu.FindFirmware(c.firmware); err != nil {
 			return err

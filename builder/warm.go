@@ -17,10 +17,12 @@ type warmth struct {
 	tell  func(Event)
 	store *layer.Store
 	reads *reads
-	root  layer.Root
-	base  string // for people
-	steps []plannedStep
-	given []string // the recipe's secret parameters
+	// tested is what the tests of the image read.
+	tested *reads
+	root   layer.Root
+	base   string // for people
+	steps  []plannedStep
+	given  []string // the recipe's secret parameters
 	// chain is what the guest goes on from, nil as long as it is on no layer.
 	chain *layer.Chain
 	// last is when the guest was at the chain's end, worked how long it has worked in all.
@@ -48,14 +50,19 @@ var buildPhases = []string{"build", "validate"}
 
 // steps lists what is to be done in the guest.
 func (p *Plan) steps(store *layer.Store) ([]plannedStep, error) {
+	return p.keys(store, buildPhases...)
+}
+
+// keys lists the steps of some phases.
+func (p *Plan) keys(store *layer.Store, phases ...string) ([]plannedStep, error) {
 	modules := action.Modules().For("linux")
 	var steps []plannedStep
-	for i, d := range p.Documents(buildPhases...) {
+	for i, d := range p.Documents(phases...) {
 		document, err := component.Parse(d.Path, d.Content, modules)
 		if err != nil {
 			return nil, err
 		}
-		for n, key := range document.Keys(d.Parameters, buildPhases, store.MAC) {
+		for n, key := range document.Keys(d.Parameters, phases, store.MAC) {
 			first := ""
 			if n == 0 {
 				first = "first" // of a component: nothing before it can be referred to
@@ -96,7 +103,13 @@ func (w *warmth) position(s *component.State) int {
 }
 
 // secrets are the values that must not be written down.
-func (w *warmth) secrets() []string { return append(w.reads.redact(), w.given...) }
+func (w *warmth) secrets() []string {
+	secrets := append(w.reads.redact(), w.given...)
+	if w.tested != nil {
+		secrets = append(secrets, w.tested.redact()...)
+	}
+	return secrets
+}
 
 // at is the position of the guest's layer.
 func (w *warmth) at() int {
@@ -135,7 +148,7 @@ func (j *job) openLayers() error {
 	j.warm = &warmth{
 		tell: j.event, store: store, room: int64(j.plan.Infrastructure.MemoryMiB) << 20 / 4,
 		saving: saving{cost: j.accelerator.Limit(firstCost)},
-		reads:  newReads(j.builder.Services, store), steps: steps}
+		reads:  newReads(j.builder.Services, store), tested: newReads(j.builder.Services, store), steps: steps}
 	for _, d := range j.plan.Documents(buildPhases...) {
 		for _, name := range d.SecretParameters {
 			j.warm.given = append(j.warm.given, d.Parameters[name])

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/ingot-image/ingot/builder/component"
@@ -27,6 +29,7 @@ type subject interface {
 // goOn brings a subject to where the longest chain of layers that fits ends, and tells whether there is one. What cannot be used is passed
 // over. The request goes on from there.
 func (w *warmth) goOn(ctx context.Context, s subject, query layer.Query, req *component.Request) (bool, error) {
+	damaged := map[string]bool{} // IDs of last layers
 	for {
 		chain, err := w.store.Find(ctx, query)
 		if ctx.Err() != nil {
@@ -42,28 +45,44 @@ func (w *warmth) goOn(ctx context.Context, s subject, query layer.Query, req *co
 		last := chain.Last()
 		resume, err := w.resume(last, *req)
 		if err == nil {
-			if err = s.wake(ctx, chain); err == nil {
-				w.chain, req.Resume = chain, resume
-				event := w.layerEvent(last)
-				event.Memory, event.Why = !chain.BootFromDisk, chain.Why
-				w.tell(Event{Type: LayerUsed, Layer: event})
-				return true, nil
-			}
+			err = w.wake(ctx, s, chain)
+		}
+		if err == nil {
+			w.chain, req.Resume = chain, resume
+			event := w.layerEvent(last)
+			event.Memory, event.Why = !chain.BootFromDisk, chain.Why
+			w.tell(Event{Type: LayerUsed, Layer: event})
+			return true, nil
 		}
 		chain.Close()
 		if ctx.Err() != nil {
 			return false, ctx.Err()
 		}
 		switch {
-		case errors.Is(err, errNoState): // the one before it may have what this one lacks
-			query.Until = last.Position - 1
-		case errors.Is(err, layer.ErrDamaged): // it is gone now, and there may be others
+		case errors.Is(err, layer.ErrDamaged) && !damaged[last.ID]: // it is gone now, and there may be others as long
+			damaged[last.ID] = true
 			w.warn("layer %s: %v", last.ID, err)
+			continue
+		case errors.Is(err, errNoState): // the one before it may have what this one lacks
 		default:
 			w.warn("layer %s cannot be used: %v", last.ID, err)
+		}
+		if last.Position == 0 {
 			return false, nil
 		}
+		query.Until = last.Position - 1
 	}
+}
+
+// wake wakes a subject by a chain's memory, else by its disk. A disk without any steps on it is no better than the base's.
+func (w *warmth) wake(ctx context.Context, s subject, chain *layer.Chain) error {
+	err := s.wake(ctx, chain)
+	if err == nil || ctx.Err() != nil || chain.BootFromDisk || errors.Is(err, layer.ErrDamaged) || chain.Last().Position == 0 {
+		return err
+	}
+	w.warn("the memory of layer %s cannot be used: %v", chain.Last().ID, err)
+	chain.BootFromDisk, chain.Why = true, "its memory cannot be used"
+	return s.wake(ctx, chain)
 }
 
 // errNoState says that a layer does not hold what the next step would need of the steps before.
@@ -131,10 +150,16 @@ func (w *warmth) saveSteps(ctx context.Context, s subject, result *component.Res
 	if result.State != nil {
 		to = w.position(result.State)
 	}
+	if to < from {
+		return errors.New("the guest says that it is at a step before its layer's")
+	}
 	if s := result.State; s != nil && !s.Ended && s.Contains(w.secrets()) {
 		return nil // what later steps refer to would lie in the layer's record
 	}
 	noted, spoiled := w.reads.take()
+	if spoiled == "" && w.tells(noted) {
+		spoiled = "a secret is in the name of what was read"
+	}
 	if spoiled != "" {
 		w.giveUp(spoiled)
 		return nil
@@ -151,6 +176,16 @@ func (w *warmth) saveSteps(ctx context.Context, s subject, result *component.Res
 		segment.Step = last.name
 	}
 	return w.save(ctx, s, segment, result.State, time.Since(w.last))
+}
+
+// tells reports whether the names of reads, which are written down, tell a secret.
+func (w *warmth) tells(noted []layer.Read) bool {
+	for _, secret := range w.secrets() {
+		if secret != "" && slices.ContainsFunc(noted, func(r layer.Read) bool { return strings.Contains(r.Name, secret) }) {
+			return true
+		}
+	}
+	return false
 }
 
 // save makes a layer of the subject as it is now. took is how long it took to come here from the layer before. A layer that cannot be saved

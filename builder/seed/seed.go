@@ -81,9 +81,16 @@ func initrdFiles() []File {
 mkdir -p /run/systemd/system/sysinit.target.wants
 cat /ingot-agent.service >/run/systemd/system/ingot-agent.service
 ln -s ../ingot-agent.service /run/systemd/system/sysinit.target.wants/
+if [ -e /ingot-tmp.conf ]; then mkdir -p /run/tmpfiles.d; cat /ingot-tmp.conf >/run/tmpfiles.d/tmp.conf; fi
 `)},
 		{Name: "ingot-agent.service", Mode: 0o644, Data: fmt.Appendf(nil, unit, deviceUnit, device, agent.PortName)},
 	}
+}
+
+// KeepTmp is a file for the guest's initrd, beside those of [Direct], with which the boot leaves /tmp as it is: the distribution's rule, by which
+// it is emptied, is replaced by one that only makes it (tmpfiles.d(5): a file of the same name in /run wins over /usr/lib).
+func KeepTmp() File {
+	return File{Name: "ingot-tmp.conf", Mode: 0o644, Data: []byte("d /tmp 1777 root root -\nd /var/tmp 1777 root root -\n")}
 }
 
 // Instance is what a NoCloud seed tells cloud-init of the instance.
