@@ -593,7 +593,7 @@ func (w *warm) sameInputs() (resumed, booted, cold string) {
 			}
 		}
 	}
-	out := filepath.Join(w.out, "booted")
+	out := filepath.Join(w.recipes, "booted") // what is in w.out is watched
 	r = w.runs("memories removed", 0, "-o", out)
 	if r.used == nil || r.used.Memory || r.used.Why == "" || len(r.used.Components) != 6 || len(r.steps) > 0 || !r.stages[builder.StageApply].Cached {
 		w.t.Errorf("with no memory at all: from %+v, ran %q", r.used, r.steps)
@@ -611,7 +611,7 @@ func (w *warm) sameInputs() (resumed, booted, cold string) {
 	} else {
 		w.t.Log("only root can mount a small file system: a build without room for layers is not tested")
 	}
-	out = filepath.Join(w.out, "cold")
+	out = filepath.Join(w.recipes, "cold")
 	r = w.runs("cold", 0, "-o", out, "--no-cache")
 	if r.used != nil || len(r.steps) != 2+6+1+1+1+6 {
 		w.t.Errorf("cold: from %+v, ran %q", r.used, r.steps)

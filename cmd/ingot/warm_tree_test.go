@@ -17,7 +17,8 @@ import (
 	"github.com/ingot-image/ingot/disk"
 )
 
-// mayDiffer are the files in which two images of the same inputs may differ, as they would if both had been built cold.
+// mayDiffer are the files in which two images of the same inputs may differ, as they would if both had been built cold: patterns. There is
+// nothing to list: logs, seeds and ids go when an image is finished, and times are not compared.
 var mayDiffer = []string{}
 
 // compare wants two disks to have the same files, apart from mayDiffer, and the same of all else that decides how they boot.
