@@ -7,7 +7,8 @@ import (
 	"slices"
 )
 
-// Chain is a layer with all layers below it, held: until Close none of their files is removed, by whatever process.
+// Chain is a layer with all layers below it, held: until Close none of their files is removed, by whatever process. Only a draft on top of the
+// chain may remove memories of the layers below the last one, which nobody who has the chain needs.
 type Chain struct {
 	// Layers are those from the root to the one that the guest goes on from.
 	Layers []*Layer
@@ -16,7 +17,7 @@ type Chain struct {
 	Why          string
 
 	store *Store
-	holds []*os.File
+	holds []*os.File // one of each layer
 }
 
 // Last is the layer that the guest goes on from.

@@ -37,8 +37,8 @@ type Draft struct {
 type adopted struct{ name, from string }
 
 // Begin starts a layer on top of a chain, or a root if parent is nil. The chain must not be closed before the draft is over. need is about how
-// many bytes the layer will take: room for it is made by removing layers, least recently used first. The error wraps ErrNoRoom if there
-// is no way to get as much; then nothing is removed.
+// many bytes the layer will take: room for it is made by removing layers, least recently used first, and at last memories of the chain's own
+// layers, but not that of its last one. The error wraps ErrNoRoom if there is no way to get as much; then nothing is removed.
 func (s *Store) Begin(ctx context.Context, parent *Chain, need int64) (*Draft, error) {
 	d, err := s.begin(ctx, parent, need)
 	if err != nil {
@@ -48,7 +48,7 @@ func (s *Store) Begin(ctx context.Context, parent *Chain, need int64) (*Draft, e
 }
 
 func (s *Store) begin(ctx context.Context, parent *Chain, need int64) (*Draft, error) {
-	price, err := s.makeRoom(ctx, max(need, 0))
+	price, err := s.makeRoom(ctx, parent, max(need, 0), 0)
 	if err != nil {
 		return nil, err
 	}
@@ -117,7 +117,8 @@ func (d *Draft) Memory() (io.WriteCloser, error) {
 }
 
 // Commit makes the draft a layer, and gives the parent's chain with the layer on top, held on its own: close both. What is wrong with l or the
-// files loses the draft. See [Layer] for what l must have; Disks may be left out if all came by AddDisk.
+// files loses the draft, and so does a layer that turns out to be too large for the budget, whatever else goes for it: the error wraps
+// ErrNoRoom then. See [Layer] for what l must have; Disks may be left out if all came by AddDisk.
 func (d *Draft) Commit(ctx context.Context, l Layer) (*Chain, error) {
 	if d.over {
 		return nil, errors.New("commit a layer: it is over")
@@ -142,6 +143,14 @@ func (d *Draft) commit(ctx context.Context, l Layer) (_ *Chain, err error) {
 			return nil, err
 		}
 		l.Memory, l.MemoryCompressed = d.memory.name, d.memory.compressed
+	}
+	// Only now it is known what the disks and the memory take. The records are still to come.
+	there, err := allocated(d.dir)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := s.makeRoom(ctx, d.parent, there+int64(len(l.State)+len(l.Guest))+recordsSize, there); err != nil {
+		return nil, err
 	}
 	c := &Chain{store: s}
 	defer func() {

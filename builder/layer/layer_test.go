@@ -122,6 +122,14 @@ func add(t *testing.T, s *Store, parent *Chain, p spec) *Chain {
 	return c
 }
 
+// writeFile makes a file with content.
+func writeFile(t *testing.T, path string, size int) {
+	t.Helper()
+	if err := os.WriteFile(path, content(size), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func steps(text string) []string { return strings.Fields(text) }
 
 func find(t *testing.T, s *Store, q Query) *Chain {

@@ -13,7 +13,8 @@ import (
 
 // The locks, all by flock(2), so that they end with their process:
 //
-//   - the folder of a layer or draft: shared by those that use or make it, exclusive by those that remove it or its memory;
+//   - the folder of a layer or draft: shared by those that use or make it, exclusive by those that remove it or its memory, into which a
+//     draft's maker turns its own shared one;
 //   - the file "lock" of the store: exclusive while somebody chooses what to remove and takes it out of the way, shared while a new layer
 //     gets its name. So nothing is removed that a new layer is about to stand on. It is held for milliseconds only.
 
@@ -55,6 +56,30 @@ func flock(f *os.File, how int) error {
 		if !errors.Is(err, unix.EINTR) {
 			return err
 		}
+	}
+}
+
+// claim makes a shared lock exclusive, if nobody else has one. flock(2) gives the shared one up for that, even when it fails: call it only
+// with the store's lock, so that nobody can remove the folder meanwhile, and release before that is given back.
+func claim(held *os.File) (bool, error) {
+	err := flock(held, unix.LOCK_EX)
+	if err == nil {
+		return true, nil
+	}
+	return false, release(held)
+}
+
+// release makes a lock shared again. Somebody may have the exclusive one for a moment, to see whether anybody uses the layer.
+func release(held *os.File) error {
+	for end := time.Now().Add(lockLimit); ; {
+		err := flock(held, unix.LOCK_SH)
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return err
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("%s is locked for %s", held.Name(), lockLimit)
+		}
+		time.Sleep(2 * time.Millisecond)
 	}
 }
 

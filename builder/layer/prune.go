@@ -87,37 +87,6 @@ func (s *Store) budget(used int64) int64 {
 	return max((left+used)/10, defaultMinimum)
 }
 
-// makeRoom removes what it must for a layer of need bytes, or nothing if that is not enough.
-func (s *Store) makeRoom(ctx context.Context, need int64) (price, error) {
-	p, err := s.plan(ctx)
-	if err != nil {
-		return price{}, err
-	}
-	defer p.close()
-	left, err := s.o.Free(s.dir)
-	if err != nil {
-		return price{}, err
-	}
-	budget := s.budget(p.used)
-	missing := func() int64 { return max(p.used-p.freed+need-budget, need+s.o.Reserve-left-p.freed) }
-	if need <= budget {
-		p.removeWhile(func(*node) bool { return missing() > 0 })
-	}
-	if lack := missing(); lack > 0 {
-		p.clear()
-		_, err := p.execute()
-		err = errors.Join(err, fmt.Errorf("%w: it needs about %d MiB; the budget is %d MiB, of which %d MiB are taken, and %d MiB are free on the disk",
-			ErrNoRoom, need>>20, budget>>20, p.used>>20, left>>20))
-		return price{}, err
-	}
-	room := price{used: p.used - p.freed + need, budget: min(budget, p.used+left-s.o.Reserve)}
-	for _, n := range p.nodes {
-		room.saves, room.bytes = room.saves+n.layer.Cost, room.bytes+n.disk+n.memory
-	}
-	_, err = p.execute()
-	return room, err
-}
-
 // node is a layer as the pruner sees it.
 type node struct {
 	layer        *Layer
@@ -126,6 +95,7 @@ type node struct {
 	disk, memory int64 // bytes; disk is all but the memory
 	pinned       bool
 	busy         bool     // somebody has it
+	shared       bool     // the caller has it, and somebody else, too
 	locked       *os.File // the exclusive lock, of those that are to be removed or robbed of their memory
 	noMemory     bool     // its memory is to be removed
 	gone         bool     // the whole is to be removed
@@ -140,6 +110,8 @@ type plan struct {
 	junk   []junk
 	used   int64 // bytes of the store
 	freed  int64 // bytes that the plan would free
+	// claimed are the caller's own locks that are exclusive for now.
+	claimed []*os.File
 }
 
 // junk is a folder that nobody can use and nobody has: a draft of a killed process, a layer with a damaged record or none, one whose
@@ -312,6 +284,7 @@ func (p *plan) execute() (Freed, error) {
 			}
 		}
 	}
+	errs = append(errs, p.release())
 	p.unlock()
 	p.unlock = nil
 	for _, path := range hidden {
@@ -332,6 +305,7 @@ func (p *plan) close() {
 	for _, j := range p.junk {
 		j.locked.Close()
 	}
+	p.release()
 	if p.unlock != nil {
 		p.unlock()
 		p.unlock = nil
