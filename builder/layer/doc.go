@@ -8,7 +8,8 @@
 // # What a layer is good for
 //
 // [Store.Find] walks down from the roots that have the same [Root], as long as the steps of the layers are the first ones of the build at
-// hand and what those steps read from the host ([Read]) is the same today. The longest way wins. If the last layer's memory was made by the same machine, the guest is resumed from it; else it is booted from the layer's disk.
+// hand and what those steps read from the host ([Read]) is the same today. The longest way wins, over the newest of several runs of a
+// step. If the last layer's memory was made by the same machine, the guest is resumed from it; else it is booted from the layer's disk.
 // [Layer.Key] is a MAC over all of that.
 //
 //	store, err := layer.Open(filepath.Join(home, "layers"), layer.Options{})

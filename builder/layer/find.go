@@ -34,6 +34,10 @@ const clockStep = time.Minute
 
 // Find gives the longest chain of layers that the build can go on from; of several that are as long the newest. It is nil if there is none.
 //
+// Of layers that end at the same step, which was run several times then, the newest counts, as long as its reads have the same answers today,
+// and the others are passed over with all that stands on them. So what was run again on purpose is what later builds go on from, even if
+// that run did not come as far as the one before.
+//
 // The chain's last layer has its memory, made by the same machine, or else the guest has to be booted from its disk: then BootFromDisk is
 // set. A disk that goes further than any memory is preferred if its further steps took longer than the boot. A disk without any steps on
 // it is of no use: the base is as good.
@@ -55,7 +59,11 @@ func (s *Store) find(ctx context.Context, q Query) (*Chain, error) {
 	f := &finding{s: s, q: q, all: all, unusable: map[string]bool{}, good: map[Read]bool{}}
 	candidates := f.candidates()
 	for {
-		best, memory, err := f.choose(ctx, candidates)
+		latest, err := f.latest(ctx, candidates)
+		if err != nil {
+			return nil, err
+		}
+		best, memory, err := f.choose(ctx, latest)
 		if best == nil || err != nil {
 			return nil, err
 		}
@@ -108,6 +116,44 @@ func (f *finding) fits(l *Layer) bool {
 	return age <= f.q.MaxAge && age >= -clockStep
 }
 
+// latest leaves out the candidates that stand on what was run again since. It goes from the first step to the last, so that of builds that were
+// under way at once one is left whole. A layer without steps of its own is no run of any.
+func (f *finding) latest(ctx context.Context, candidates []*Layer) ([]*Layer, error) {
+	passed := map[string]bool{} // IDs
+	stands := func(l *Layer) bool {
+		return slices.ContainsFunc(f.all.chain(l), func(below *Layer) bool { return passed[below.ID] })
+	}
+	for end := len(candidates); end > 0; {
+		start := end - 1
+		for start > 0 && candidates[start-1].Position == candidates[end-1].Position {
+			start--
+		}
+		var runs []*Layer // of the same steps, the newest first
+		for _, l := range candidates[start:end] {
+			if len(l.Steps) > 0 && !stands(l) {
+				runs = append(runs, l)
+			}
+		}
+		for i := 0; i < len(runs) && len(runs) > 1; i++ {
+			ok, err := f.usable(ctx, runs[i])
+			if err != nil {
+				return nil, err
+			}
+			if !ok {
+				continue
+			}
+			for _, older := range runs[i+1:] {
+				if older.Created.Before(runs[i].Created) { // nobody knows of two that were made at once
+					passed[older.ID] = true
+				}
+			}
+			break
+		}
+		end = start
+	}
+	return slices.DeleteFunc(slices.Clone(candidates), stands), nil
+}
+
 // choose gives the layer to go on from, and whether its memory is to be used.
 func (f *finding) choose(ctx context.Context, candidates []*Layer) (best *Layer, memory bool, err error) {
 	usable := func(fit func(*Layer) bool) (*Layer, error) {
@@ -121,16 +167,23 @@ func (f *finding) choose(ctx context.Context, candidates []*Layer) (best *Layer,
 		}
 		return nil, nil
 	}
-	resumed, err := usable(func(l *Layer) bool { return f.noMemory(l) == "" })
+	furthest, err := usable(func(l *Layer) bool { return l.Position > 0 })
 	if err != nil {
 		return nil, false, err
 	}
-	booted, err := usable(func(l *Layer) bool { return l.Position > 0 && (resumed == nil || l.Position > resumed.Position) })
+	// Other branches hold older runs of its steps; a booted base is as good as any other.
+	var chain []*Layer
+	if furthest != nil {
+		chain = f.all.chain(furthest)
+	}
+	resumed, err := usable(func(l *Layer) bool {
+		return (l.Position == 0 || furthest != nil && l.Position == furthest.Position || slices.Contains(chain, l)) && f.noMemory(l) == ""
+	})
 	if err != nil {
 		return nil, false, err
 	}
-	if booted != nil && (resumed == nil || f.q.Longest || booted.Total-resumed.Total > f.all.chain(booted)[0].Cost) {
-		return booted, false, nil
+	if furthest != nil && (resumed == nil || furthest.Position > resumed.Position && (f.q.Longest || furthest.Total-resumed.Total > chain[0].Cost)) {
+		return furthest, false, nil
 	}
 	return resumed, resumed != nil, nil
 }
@@ -194,7 +247,7 @@ func (f *finding) same(ctx context.Context, reads []Read) (bool, error) {
 // noMemory tells why a guest cannot be resumed from a layer; empty: it can.
 func (f *finding) noMemory(l *Layer) string {
 	if l.Root.Machine != f.q.Root.Machine {
-		return "its memory is of another machine (QEMU version, CPU, memory size or devices)"
+		return "its memory is of another machine (QEMU version, CPU model or devices)"
 	}
 	if l.Memory == "" {
 		return "it was saved without its memory"

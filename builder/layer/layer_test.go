@@ -494,3 +494,74 @@ func TestOtherFiles(t *testing.T) {
 		}
 	}
 }
+
+// TestFindMadeAgain wants what was run again, for --no-cache=COMPONENT say, to be used in the place of what was there, though that run did not
+// come as far.
+func TestFindMadeAgain(t *testing.T) {
+	clock := newClock()
+	s := open(t, Options{Now: clock.Now})
+	minute := func(parent *Chain, text string, reads ...Read) *Chain {
+		t.Helper()
+		clock.add(time.Minute)
+		return add(t, s, parent, spec{steps: steps(text), reads: reads, cost: 10 * time.Second})
+	}
+	root := add(t, s, nil, spec{cost: 5 * time.Second})
+	a := minute(root, "a")
+	b1 := minute(a, "b1") // in a component
+	b2 := minute(b1, "b2")
+	c := minute(b2, "c")
+	all := minute(c, "d")
+	q := query("a b1 b2 c d")
+	expect(t, s, q, all, false)
+
+	// What came no further than a place where nothing was saved before says nothing of what comes after it.
+	clock.add(time.Minute)
+	bare := add(t, s, nil, spec{})
+	expect(t, s, q, all, false)
+	expect(t, s, query("x"), bare, false)
+
+	again := minute(a, "b1 b2") // the layers of a component are where time allows
+	expect(t, s, q, again, false)
+	expect(t, s, query("a b1 x"), b1, false)
+	upTo := q
+	upTo.Until = 2
+	expect(t, s, upTo, b1, false)
+
+	// The longest of what is left counts, whoever was first.
+	c2 := minute(again, "c")
+	expect(t, s, q, c2, false)
+	late := minute(b2, "c") // of a build that was on the old one when the other began
+	expect(t, s, q, c2, false)
+	late.Close()
+
+	// Of another answer it takes the place only while that is today's.
+	today := "1"
+	q.Check = func(_ context.Context, reads []Read) (bool, error) {
+		return !slices.ContainsFunc(reads, func(r Read) bool { return r.Digest != today }), nil
+	}
+	third := minute(a, "b1 b2", Read{"object", "x", "2"})
+	expect(t, s, q, c2, false)
+	today = "2"
+	expect(t, s, q, third, false)
+
+	// Without its memory, too: the old one's would be what was not wanted.
+	remove(third.Path(third.Last(), "memory"))
+	expect(t, s, q, third, true)
+	// If it is gone, so is what it said.
+	third.Close()
+	remove(third.Path(third.Last(), stateName))
+	expect(t, s, q, c2, false)
+}
+
+// TestBuildsAtOnce saves the layers of two builds of one recipe in turns: the next one finds all of one of them.
+func TestBuildsAtOnce(t *testing.T) {
+	clock := newClock()
+	s := open(t, Options{Now: clock.Now})
+	root := add(t, s, nil, spec{})
+	build := []*Chain{root, root}
+	for i, n := range []int{0, 1, 1, 0, 0, 1} {
+		clock.add(time.Second)
+		build[n] = add(t, s, build[n], spec{steps: steps("a b c")[i/2 : i/2+1]})
+	}
+	expect(t, s, query("a b c"), build[1], false) // its first layer was the newest
+}
