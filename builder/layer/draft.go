@@ -204,7 +204,7 @@ func (d *Draft) place(ctx context.Context, l *Layer, c *Chain) error {
 	}
 	// The clock may have gone back since.
 	if l.Position > 0 && (l.Oldest.IsZero() || l.Created.Before(l.Oldest)) {
-		l.Oldest = l.Created
+		l.Oldest = l.Created.Add(-l.Cost)
 	}
 	var above []*Layer
 	if len(c.Layers) > 0 {

@@ -12,9 +12,10 @@ import (
 
 // Root is what a tree of layers starts from, as digests of the caller's ([Store.Sum]).
 type Root struct {
-	// Disk covers all that decides what is on the disk of the booted base: the base's content, the volume's size, the agent.
+	// Disk covers all that decides what is on the disk of the booted base: the base's content, the volume's size, the agent; and what the
+	// steps are promised of their machine: vCPUs and memory.
 	Disk string `json:"disk"`
-	// Machine covers what a resumed guest must find again besides: QEMU's version, CPU, devices.
+	// Machine covers what a resumed guest must find again besides: QEMU's version, CPU model, devices.
 	Machine string `json:"machine"`
 }
 
@@ -62,7 +63,8 @@ type Layer struct {
 	// Depth is the number of layers below, Position the number of steps done in all.
 	Depth    int `json:"depth"`
 	Position int `json:"position"`
-	// Created is when the layer was committed. Oldest is the Created of the first layer of the chain that has any steps in it, zero before.
+	// Created is when the layer was committed. Oldest is when the first steps in the chain began: Created less Cost of the first layer that
+	// has any, zero before.
 	Created time.Time `json:"created"`
 	Oldest  time.Time `json:"oldest,omitzero"`
 	// Used is when a build last went on from the layer.

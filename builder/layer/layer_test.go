@@ -565,3 +565,28 @@ func TestBuildsAtOnce(t *testing.T) {
 	}
 	expect(t, s, query("a b c"), build[1], false) // its first layer was the newest
 }
+
+// TestOldest counts the age from when the first steps began.
+func TestOldest(t *testing.T) {
+	clock := newClock()
+	s := open(t, Options{Now: clock.Now})
+	root := add(t, s, nil, spec{cost: time.Minute})
+	if !root.Last().Oldest.IsZero() {
+		t.Errorf("a booted base is of %v", root.Last().Oldest)
+	}
+	began := clock.Now()
+	clock.add(20 * time.Minute)
+	a := add(t, s, root, spec{steps: steps("a"), cost: 20 * time.Minute})
+	clock.add(time.Hour)
+	b := add(t, s, a, spec{steps: steps("b"), cost: time.Hour})
+	for _, c := range []*Chain{a, b} {
+		if got := c.Last().Oldest; !got.Equal(began) {
+			t.Errorf("the steps of %s are of %v, want %v", c.Last().describe(), got, began)
+		}
+	}
+	q := query("a b")
+	q.MaxAge = 80 * time.Minute
+	expect(t, s, q, b, false)
+	clock.add(time.Second)
+	expect(t, s, q, root, false)
+}
