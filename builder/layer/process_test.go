@@ -33,7 +33,8 @@ func TestMain(m *testing.M) {
 
 // saveForever goes on from what it finds, with one layer more each time, and starts again at 6.
 func saveForever(dir string) error {
-	s, err := Open(dir, Options{MaxSize: 40 << 20, Reserve: 1})
+	// Less than a chain takes: memories of its own go.
+	s, err := Open(dir, Options{MaxSize: 12 << 20, Reserve: 1})
 	if err != nil {
 		return err
 	}
