@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ingot-image/ingot/builder"
+	"github.com/ingot-image/ingot/builder/config"
 	"github.com/ingot-image/ingot/builder/copyout"
 )
 
@@ -40,9 +41,12 @@ the VM saved last of all. Exit status: 0 done, also if something was left out; 1
 			if !found || !path.IsAbs(file) {
 				return usageError{fmt.Errorf("%q: what to copy is BUILD:/PATH, an absolute path in a guest; ingot cp copies out of guests only", args[0])}
 			}
-			most, err := parseSize(limit)
+			most, err := config.ParseSize(limit)
+			if err == nil && most == 0 {
+				err = errors.New("must not be 0")
+			}
 			if err != nil {
-				return usageError{fmt.Errorf("--max-size %w", err)}
+				return usageError{fmt.Errorf("--max-size: %w", err)}
 			}
 			to, err := copyout.To(args[1], file)
 			if err != nil {
