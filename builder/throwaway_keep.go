@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
-	"syscall"
 	"time"
 
 	"github.com/ingot-image/ingot/builder/agent"
@@ -393,20 +391,4 @@ func (vm *VM) Close() error {
 		vm.lock.Close()
 	}
 	return errors.Join(errs...)
-}
-
-// allocated is what the files of a folder take on the disk, in bytes.
-func allocated(dir string) (total int64) {
-	filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
-		if err != nil {
-			return nil
-		}
-		if info, err := e.Info(); err == nil {
-			if st, ok := info.Sys().(*syscall.Stat_t); ok {
-				total += st.Blocks * 512
-			}
-		}
-		return nil
-	})
-	return total
 }

@@ -189,9 +189,10 @@ func (b *Builder) KeptVMs() ([]KeptVM, error) {
 		if err != nil {
 			continue
 		}
+		size, _ := disk.Allocated(dir) // of what is there
 		vm := KeptVM{
 			ID: s.ID, Build: s.Build, Base: s.Base, Created: s.Created, Saved: s.Saved, Documents: s.Documents, Status: s.Status, Failure: s.Failure,
-			Memory: s.Memory != "", SizeBytes: allocated(dir),
+			Memory: s.Memory != "", SizeBytes: size,
 		}
 		lock, err := holdLock(filepath.Join(dir, savedLock))
 		if vm.InUse = err != nil; err == nil {

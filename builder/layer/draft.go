@@ -145,7 +145,7 @@ func (d *Draft) commit(ctx context.Context, l Layer) (_ *Chain, err error) {
 		l.Memory, l.MemoryCompressed = d.memory.name, d.memory.compressed
 	}
 	// Only now it is known what the disks and the memory take. The records are still to come.
-	there, err := allocated(d.dir)
+	there, err := disk.Allocated(d.dir)
 	if err != nil {
 		return nil, err
 	}
@@ -256,7 +256,7 @@ func (d *Draft) finish(ctx context.Context, l *Layer) error {
 	if err := s.writeSealed(d.dir, verifiedName, l.ID, seen, maxRecord); err != nil {
 		return err
 	}
-	l.SizeBytes, _ = allocated(d.dir)
+	l.SizeBytes, _ = disk.Allocated(d.dir)
 	l.SizeBytes += 4096 // the record that comes last
 	if err := s.writeSealed(d.dir, recordName, l.ID, l, maxRecord); err != nil {
 		return err

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ingot-image/ingot/disk"
 )
 
 // Info is a layer as it is listed.
@@ -84,7 +86,7 @@ type Usage struct {
 
 // Usage tells how much of its budget the store takes, drafts included.
 func (s *Store) Usage() (Usage, error) {
-	used, err := allocated(s.dir)
+	used, err := disk.Allocated(s.dir)
 	if err != nil && !os.IsNotExist(err) {
 		return Usage{}, fmt.Errorf("measure the store of layers: %w", err)
 	}

@@ -4,15 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ingot-image/ingot/disk"
 )
 
 // PruneOptions tell what is to be removed. Without any, what is beyond the budget.
@@ -43,7 +43,7 @@ func (s *Store) Prune(ctx context.Context, o PruneOptions) (Freed, error) {
 }
 
 func (s *Store) prune(ctx context.Context, o PruneOptions) (Freed, error) {
-	before, err := allocated(s.dir)
+	before, err := disk.Allocated(s.dir)
 	if err != nil {
 		return Freed{}, err
 	}
@@ -70,7 +70,7 @@ func (s *Store) prune(ctx context.Context, o PruneOptions) (Freed, error) {
 		p.removeWhile(func(*node) bool { return p.used-p.freed > size })
 	}
 	freed, err := p.execute()
-	after, _ := allocated(s.dir)
+	after, _ := disk.Allocated(s.dir)
 	freed.Bytes = max(before-after, 0)
 	return freed, err
 }
@@ -153,7 +153,7 @@ func (s *Store) plan(ctx context.Context) (*plan, error) {
 	}
 	for _, name := range all.junk {
 		path := filepath.Join(s.dir, name)
-		size, _ := allocated(path)
+		size, _ := disk.Allocated(path)
 		p.used += size
 		_, id, _ := parseFolder(name)
 		if pinned[id] || pinned[name] {
@@ -164,7 +164,7 @@ func (s *Store) plan(ctx context.Context) (*plan, error) {
 			p.freed += size
 		}
 	}
-	finished, _ := allocated(filepath.Join(s.dir, finishedName))
+	finished, _ := disk.Allocated(filepath.Join(s.dir, finishedName))
 	p.used += finished
 	slices.SortFunc(p.order, func(a, b *node) int {
 		if c := a.used.Compare(b.used); c != 0 {
@@ -314,23 +314,3 @@ func (p *plan) close() {
 
 // goneName is a hidden name for a folder on its way out.
 func (s *Store) goneName() string { return filepath.Join(s.dir, "."+randomID()+goneSuffix) }
-
-// allocated is what a file or folder takes on the disk, in bytes. Files that go meanwhile count for nothing.
-func allocated(path string) (int64, error) {
-	var sum int64
-	err := filepath.WalkDir(path, func(at string, e fs.DirEntry, err error) error {
-		if err == nil {
-			var info fs.FileInfo
-			if info, err = e.Info(); err == nil {
-				if st, ok := info.Sys().(*syscall.Stat_t); ok {
-					sum += st.Blocks * 512
-				}
-			}
-		}
-		if errors.Is(err, fs.ErrNotExist) && at != path {
-			return nil
-		}
-		return err
-	})
-	return sum, err
-}
