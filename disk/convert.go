@@ -47,7 +47,7 @@ func Convert(ctx context.Context, src, dst Image, progress Progress) error {
 
 func convert(ctx context.Context, src, dst Image, progress Progress, extra []string) error {
 	fail := func(err error) error { return fmt.Errorf("convert %s to %s: %w", src.Path, dst.Format, err) }
-	dstDriver, err := dst.Format.driver()
+	dstDriver, err := driver(dst.Format)
 	if err != nil {
 		return fail(err)
 	}
@@ -119,7 +119,7 @@ func qemuConvert(ctx context.Context, from string, fromArgs []string, dst Image,
 
 // sourceArgs gives the file argument and the options that open an image as exactly what it is declared to be.
 func sourceArgs(src Image) (file string, args []string, err error) {
-	driver, err := src.Format.driver()
+	driver, err := driver(src.Format)
 	if err != nil {
 		return "", nil, err
 	}
@@ -171,7 +171,7 @@ func PrepareOverlay(ctx context.Context, path string, backing Image, size int64)
 // and backing need not be there yet: it must become what the image was made on.
 func Rebase(ctx context.Context, path string, backing Image) error {
 	fail := func(err error) error { return fmt.Errorf("rebase %s: %w", path, err) }
-	driver, err := backing.Format.driver()
+	driver, err := driver(backing.Format)
 	if err != nil {
 		return fail(err)
 	}
@@ -193,7 +193,7 @@ func Rebase(ctx context.Context, path string, backing Image) error {
 
 func createOverlay(ctx context.Context, path string, backing Image, size int64, options ...string) error {
 	fail := func(err error) error { return fmt.Errorf("create overlay %s: %w", path, err) }
-	driver, err := backing.Format.driver()
+	driver, err := driver(backing.Format)
 	if err != nil {
 		return fail(err)
 	}
@@ -275,7 +275,7 @@ func (e *DifferError) Error() string {
 // The error is a [DifferError] when they differ.
 func Compare(ctx context.Context, a, b Image) error {
 	spec := func(i Image) (string, error) {
-		driver, err := i.Format.driver()
+		driver, err := driver(i.Format)
 		if err != nil {
 			return "", err
 		}

@@ -74,7 +74,7 @@ func EachExtent(file *os.File, size int64, f func(Extent) error) error {
 		if start >= size {
 			return nil
 		}
-		if err := f(Extent{start, end - start}); err != nil {
+		if err := f(Extent{Start: start, Size: end - start}); err != nil {
 			return err
 		}
 		off = end

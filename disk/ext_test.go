@@ -104,7 +104,7 @@ func TestExtReadsWhatMke2fsWrites(t *testing.T) {
 			if f := table.Partitions[0].FileSystem; f.Type != test.kind || f.UUID != "c0ffee00-1234-4abc-8def-000000000001" || f.Label != "some label" || f.NeedsRecovery || f.Unclean {
 				t.Errorf("%+v", f)
 			}
-			e, err := OpenExt(path, Extent{0, st.Size()})
+			e, err := OpenExt(path, Extent{Start: 0, Size: st.Size()})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -201,7 +201,7 @@ func TestExtUnwrittenExtents(t *testing.T) {
 	output(t, debugfs, "-w", "-R", "write /dev/null f", path)
 	output(t, debugfs, "-w", "-R", "fallocate f 0 9", path)
 	output(t, debugfs, "-w", "-R", "sif f size 10000", path)
-	e, err := OpenExt(path, Extent{0, 8 << 20})
+	e, err := OpenExt(path, Extent{Start: 0, Size: 8 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,36 +4,41 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+
+	"github.com/ingot-image/ingot/disk/image"
 )
 
-// Format is the format of a disk image file.
-type Format string
-
-// Formats that this package reads and writes.
-const (
-	Raw   Format = "raw"   // the disk's bytes, holes allowed
-	Qcow2 Format = "qcow2" // QEMU copy-on-write, versions 2 and 3
-	VMDK  Format = "vmdk"  // VMware virtual disk
-	VHD   Format = "vhd"   // Microsoft virtual hard disk; qemu-img calls it vpc
+// What the formats share is in package image.
+type (
+	Format      = image.Format
+	Info        = image.Info
+	Reference   = image.Reference
+	FormatError = image.FormatError
+	Extent      = image.Extent
 )
 
-// Formats that [Probe] only recognises by name.
+// The formats of package image.
 const (
-	VHDX      Format = "vhdx"
-	VDI       Format = "vdi"
-	QED       Format = "qed"
-	Qcow1     Format = "qcow"
-	Parallels Format = "parallels"
-	Bochs     Format = "bochs"
-	Cloop     Format = "cloop"
-	DMG       Format = "dmg"
-	OVA       Format = "ova" // a tar archive
-	Gzip      Format = "gzip"
-	XZ        Format = "xz"
-	Zstd      Format = "zstd"
-	Bzip2     Format = "bzip2"
-	Zip       Format = "zip"
-	SevenZip  Format = "7z"
+	Raw   = image.Raw
+	Qcow2 = image.Qcow2
+	VMDK  = image.VMDK
+	VHD   = image.VHD
+	VHDX  = image.VHDX
+	VDI   = image.VDI
+	QED   = image.QED
+	Qcow1 = image.Qcow1
+	OVA   = image.OVA
+	Gzip  = image.Gzip
+	XZ    = image.XZ
+	Zstd  = image.Zstd
+	Bzip2 = image.Bzip2
+	Zip   = image.Zip
+
+	Parallels = image.Parallels
+	Bochs     = image.Bochs
+	Cloop     = image.Cloop
+	DMG       = image.DMG
+	SevenZip  = image.SevenZip
 )
 
 // ParseFormat reads a format's name as users write it: raw, img, qcow2, vmdk, vhd or vpc, in any case.
@@ -67,11 +72,8 @@ func FormatOfName(path string) (f Format, ok bool) {
 	return "", false
 }
 
-// Extension is the usual file name extension, with its dot.
-func (f Format) Extension() string { return "." + string(f) }
-
 // driver is qemu-img's name of the format.
-func (f Format) driver() (string, error) {
+func driver(f Format) (string, error) {
 	switch f {
 	case Raw, Qcow2, VMDK:
 		return string(f), nil

@@ -17,9 +17,6 @@ const (
 	sectorSize = 512
 )
 
-// Extent is a range of bytes on a disk.
-type Extent struct{ Start, Size int64 }
-
 // Hybrid describes a GPT disk that boots by BIOS and by UEFI: partition 14 holds GRUB's core image (BIOS boot partition),
 // partition 15 is the EFI system partition, partition 1 the ext4 root file system, last on the disk so that it can grow.
 //
@@ -38,13 +35,13 @@ type Hybrid struct {
 }
 
 // BIOSBoot is where the BIOS boot partition lies.
-func (h Hybrid) BIOSBoot() Extent { return Extent{1 * mib, 3 * mib} }
+func (h Hybrid) BIOSBoot() Extent { return Extent{Start: 1 * mib, Size: 3 * mib} }
 
 // ESP is where the EFI system partition lies.
-func (h Hybrid) ESP() Extent { return Extent{4 * mib, 124 * mib} }
+func (h Hybrid) ESP() Extent { return Extent{Start: 4 * mib, Size: 124 * mib} }
 
 // Root is where the root file system lies.
-func (h Hybrid) Root() Extent { return Extent{128 * mib, h.Size - 129*mib} }
+func (h Hybrid) Root() Extent { return Extent{Start: 128 * mib, Size: h.Size - 129*mib} }
 
 // ESPUUID is the ESP's UUID as blkid and fstab write it.
 func (h Hybrid) ESPUUID() string {

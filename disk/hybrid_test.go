@@ -113,7 +113,7 @@ func TestHybrid(t *testing.T) {
 	if bios.Index != 14 || bios.Type != TypeBIOSBoot || espPart.Index != 15 || espPart.Type != TypeESP || root.Index != 1 {
 		t.Errorf("order or types: %+v", table.Partitions)
 	}
-	if got := (Extent{root.Start, root.Size}); got != h.Root() || got.Start+got.Size != h.Size-mib {
+	if got := (Extent{Start: root.Start, Size: root.Size}); got != h.Root() || got.Start+got.Size != h.Size-mib {
 		t.Errorf("root at %v", got)
 	}
 	if root.FileSystem.Type != "ext4" || root.FileSystem.UUID != h.RootUUID || espPart.FileSystem.UUID != h.ESPUUID() || espPart.FileSystem.Label != "ESP" {

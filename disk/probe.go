@@ -3,6 +3,7 @@ package disk
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -10,39 +11,11 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ingot-image/ingot/disk/qcow2"
+	"github.com/ingot-image/ingot/disk/vhd"
+	"github.com/ingot-image/ingot/disk/vmdk"
 )
-
-// Info is what the headers of a disk image say.
-type Info struct {
-	Format      Format
-	Variant     string // "streamOptimized", "monolithicSparse", "fixed", "dynamic", "v3", ...; empty when there is only one
-	VirtualSize int64  // size of the disk in bytes; 0 for formats that are only recognised
-	FileSize    int64  // length of the file in bytes
-	Allocated   int64  // bytes the file takes up on the host
-	ClusterSize int64  // unit of allocation in bytes, 0 when there is none
-	Encrypted   bool
-	Compressed  bool        // clusters are or may be compressed
-	References  []Reference // files outside this one that a reader would open
-}
-
-// Reference is a file that an image names and that a reader would open with it.
-type Reference struct {
-	Kind string // "backing file", "external data file", "extent", "parent"
-	Name string // as written in the image: untrusted text
-}
-
-func (r Reference) String() string { return fmt.Sprintf("%s %q", r.Kind, r.Name) }
-
-// FormatError says why a file is not a well-formed image of the format that its first bytes announce.
-type FormatError struct {
-	Path   string
-	Format Format
-	Reason string
-}
-
-func (e *FormatError) Error() string {
-	return fmt.Sprintf("%s: damaged %s image: %s", e.Path, e.Format, e.Reason)
-}
 
 // Probe reads the headers of the image at path. It needs no external tool, opens no other file, and reads a bounded amount.
 // A file without the signature of any known format is Raw. Folders, devices, sockets and FIFOs are refused without blocking.
@@ -56,7 +29,8 @@ func Probe(path string) (Info, error) {
 	}
 	defer f.Close()
 	info, err := probeReader(f, size)
-	if fe, ok := err.(*FormatError); ok {
+	var fe *FormatError
+	if errors.As(err, &fe) {
 		fe.Path = path
 		return info, fe
 	}
@@ -107,48 +81,23 @@ func allocated(f *os.File) int64 {
 	return st.Blocks * 512
 }
 
-// image is an image file under inspection.
-type image struct {
-	r    io.ReaderAt
-	size int64
-}
-
-// at reads exactly n bytes at off; a range beyond the file is a FormatError-to-be with what it was meant to hold.
-func (m image) at(f Format, what string, off, n int64) ([]byte, error) {
-	if off < 0 || n < 0 || off > m.size || n > m.size-off {
-		return nil, damaged(f, "%s at offset %d, %d bytes, lies beyond the end of the file (%d bytes): the file is cut off or forged", what, off, n, m.size)
-	}
-	b := make([]byte, n)
-	if _, err := io.ReadFull(io.NewSectionReader(m.r, off, n), b); err != nil {
-		return nil, fmt.Errorf("read %s: %w", what, err)
-	}
-	return b, nil
-}
-
-func damaged(f Format, format string, args ...any) error {
-	return &FormatError{Format: f, Reason: fmt.Sprintf(format, args...)}
-}
-
 // probeReader recognises the format by signature and hands over to its parser.
 func probeReader(r io.ReaderAt, size int64) (Info, error) {
-	m := image{r, size}
-	f, err := m.sniff()
+	f, err := sniff(r, size)
 	if err != nil {
 		return Info{}, err
 	}
-	var info Info
 	switch f {
 	case Qcow2:
-		info, err = m.qcow2()
+		return qcow2.Probe(r, size)
 	case VMDK:
-		info, err = m.vmdk()
+		return vmdk.Probe(r, size)
 	case VHD:
-		info, err = m.vhd()
+		return vhd.Probe(r, size)
 	case Raw:
-		info = Info{VirtualSize: size}
+		return Info{Format: Raw, VirtualSize: size, FileSize: size}, nil
 	}
-	info.Format, info.FileSize = f, size
-	return info, err
+	return Info{Format: f, FileSize: size}, nil
 }
 
 // signature is a byte string at a fixed place that announces a format.
@@ -185,13 +134,14 @@ func signatures() []signature {
 	}
 }
 
-func (m image) sniff() (Format, error) {
-	head := make([]byte, min(m.size, 4096))
-	if _, err := io.ReadFull(io.NewSectionReader(m.r, 0, int64(len(head))), head); err != nil {
+// sniff recognises a format by its signature.
+func sniff(r io.ReaderAt, size int64) (Format, error) {
+	head := make([]byte, min(size, 4096))
+	if _, err := io.ReadFull(io.NewSectionReader(r, 0, int64(len(head))), head); err != nil {
 		return "", err
 	}
-	tail := make([]byte, min(m.size, 512))
-	if _, err := io.ReadFull(io.NewSectionReader(m.r, m.size-int64(len(tail)), int64(len(tail))), tail); err != nil {
+	tail := make([]byte, min(size, 512))
+	if _, err := io.ReadFull(io.NewSectionReader(r, size-int64(len(tail)), int64(len(tail))), tail); err != nil {
 		return "", err
 	}
 	for _, s := range signatures() {

@@ -108,3 +108,10 @@ func referenceList(refs []Reference) string {
 	}
 	return strings.Join(s, ", ")
 }
+
+func bounded(s string, n int) string {
+	if len(s) > n {
+		return s[:n]
+	}
+	return s
+}

@@ -22,6 +22,10 @@ import (
 //	grains, each with its marker; after those of one grain table the table, with a marker
 //	grain directory, footer and end of stream, each with a marker
 const (
+	vmdkCompressed = 1 << 16
+	vmdkMarkers    = 1 << 17
+	vmdkGDAtEnd    = 1<<64 - 1
+
 	vmdkGrain    = 64 << 10
 	vmdkPerTable = 512 // entries of a grain table
 	vmdkOverhead = 128 // sectors before the first grain
@@ -308,4 +312,50 @@ ddb.geometry.heads = "255"
 ddb.geometry.sectors = "63"
 ddb.adapterType = "lsilogic"
 `, id.Sum32()&0x7fffffff, sectors, name, min(max(sectors/(255*63), 1), 65535))
+}
+
+// renameVMDKExtent puts the file's real name into the embedded descriptor. qemu-img wrote it by another name, and VMware's
+// tools expect the extent line to name the file itself.
+func renameVMDKExtent(f io.ReadWriteSeeker, name string) error {
+	h := make([]byte, 512)
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	if _, err := io.ReadFull(f, h); err != nil {
+		return err
+	}
+	off, n := binary.LittleEndian.Uint64(h[28:]), binary.LittleEndian.Uint64(h[36:])
+	if string(h[:4]) != "KDMV" || off == 0 || off > 1<<40 || n == 0 || n > 1<<20/512 {
+		return fmt.Errorf("rename vmdk extent: no embedded descriptor")
+	}
+	area := make([]byte, n*512)
+	if _, err := f.Seek(int64(off)*512, io.SeekStart); err != nil {
+		return err
+	}
+	if _, err := io.ReadFull(f, area); err != nil {
+		return err
+	}
+	text, _, _ := strings.Cut(string(area), "\x00")
+	before, rest, ok := strings.Cut(text, `SPARSE "`)
+	_, after, ok2 := strings.Cut(rest, `"`)
+	if !ok || !ok2 {
+		return fmt.Errorf("rename vmdk extent: no sparse extent in the descriptor")
+	}
+	name = strings.Map(func(r rune) rune {
+		if r < ' ' || r == '"' {
+			return '_'
+		}
+		return r
+	}, name)
+	text = before + `SPARSE "` + name + `"` + after
+	if len(text) > len(area) {
+		return fmt.Errorf("rename vmdk extent: the name is too long for the descriptor")
+	}
+	clear(area)
+	copy(area, text)
+	if _, err := f.Seek(int64(off)*512, io.SeekStart); err != nil {
+		return err
+	}
+	_, err := f.Write(area)
+	return err
 }
