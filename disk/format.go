@@ -3,6 +3,7 @@ package disk
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/ingot-image/ingot/disk/image"
@@ -17,47 +18,75 @@ type (
 	Extent      = image.Extent
 )
 
-// The formats of package image.
+// The formats of package image that are read or written.
 const (
-	Raw   = image.Raw
-	Qcow2 = image.Qcow2
-	VMDK  = image.VMDK
-	VHD   = image.VHD
-	VHDX  = image.VHDX
-	VDI   = image.VDI
-	QED   = image.QED
-	Qcow1 = image.Qcow1
-	OVA   = image.OVA
-	Gzip  = image.Gzip
-	XZ    = image.XZ
-	Zstd  = image.Zstd
-	Bzip2 = image.Bzip2
-	Zip   = image.Zip
+	Raw               = image.Raw
+	RawGzip           = image.RawGzip
+	RawZstd           = image.RawZstd
+	Qcow2             = image.Qcow2
+	Qcow2Zstd         = image.Qcow2Zstd
+	VMDK              = image.VMDK
+	VHD               = image.VHD
+	VHDFixed          = image.VHDFixed
+	VHDX              = image.VHDX
+	OVA               = image.OVA
+	VagrantLibvirt    = image.VagrantLibvirt
+	VagrantVirtualBox = image.VagrantVirtualBox
+)
 
+// The formats of package image that are only recognised, or unpacked.
+const (
+	Gzip      = image.Gzip
+	XZ        = image.XZ
+	Zstd      = image.Zstd
+	Bzip2     = image.Bzip2
+	Zip       = image.Zip
+	SevenZip  = image.SevenZip
+	VDI       = image.VDI
+	QED       = image.QED
+	Qcow1     = image.Qcow1
 	Parallels = image.Parallels
 	Bochs     = image.Bochs
 	Cloop     = image.Cloop
 	DMG       = image.DMG
-	SevenZip  = image.SevenZip
 )
 
-// ParseFormat reads a format's name as users write it: raw, img, qcow2, vmdk, vhd or vpc, in any case.
-func ParseFormat(name string) (Format, error) {
-	switch strings.ToLower(name) {
-	case "raw", "img":
-		return Raw, nil
-	case "qcow2":
-		return Qcow2, nil
-	case "vmdk":
-		return VMDK, nil
-	case "vhd", "vpc":
-		return VHD, nil
-	}
-	return "", fmt.Errorf("unknown disk format %q: use raw, qcow2, vmdk or vhd", name)
+// Formats lists the formats that are written.
+func Formats() []Format {
+	return []Format{Raw, Qcow2, VMDK, VHD}
 }
 
-// FormatOfName tells the format that a file's name promises by its extension. ok is false when it promises none of the four
-// formats this package reads. The name says nothing about the content: see [CheckSafe].
+// ParseFormat reads the name of a format that are written, in any case; img stands for raw, vpc for vhd.
+func ParseFormat(name string) (Format, error) {
+	f := Format(strings.ToLower(name))
+	switch {
+	case f == "img":
+		return Raw, nil
+	case f == "vpc":
+		return VHD, nil
+	case slices.Contains(Formats(), f):
+		return f, nil
+	}
+	return "", fmt.Errorf("unknown disk format %q: use %s", name, formatNames())
+}
+
+func formatNames() string {
+	all := Formats()
+	var b strings.Builder
+	for i, f := range all {
+		switch {
+		case i == len(all)-1:
+			b.WriteString(" or ")
+		case i > 0:
+			b.WriteString(", ")
+		}
+		b.WriteString(string(f))
+	}
+	return b.String()
+}
+
+// FormatOfName tells the format that a file's name promises by its extension. ok is false when it promises none of raw, qcow2, VMDK and
+// VHD. The name says nothing about the content: see [CheckSafe].
 func FormatOfName(path string) (f Format, ok bool) {
 	switch strings.ToLower(filepath.Ext(path)) {
 	case ".raw", ".img":
@@ -72,13 +101,36 @@ func FormatOfName(path string) (f Format, ok bool) {
 	return "", false
 }
 
-// driver is qemu-img's name of the format.
+// FormatToWrite tells the format that a file of this name is to be written in: one that [FormatOfName] knows, or a compressed raw disk, VHDX or
+// an OVA.
+func FormatToWrite(path string) (f Format, ok bool) {
+	if f, ok := FormatOfName(path); ok {
+		return f, true
+	}
+	switch strings.ToLower(filepath.Ext(path)) {
+	case ".gz":
+		f, _ = FormatOfName(strings.TrimSuffix(path, filepath.Ext(path)))
+		return RawGzip, f == Raw
+	case ".zst":
+		f, _ = FormatOfName(strings.TrimSuffix(path, filepath.Ext(path)))
+		return RawZstd, f == Raw
+	case ".vhdx":
+		return VHDX, true
+	case ".ova":
+		return OVA, true
+	}
+	return "", false
+}
+
+// driver is qemu-img's name of a format that it writes and reads as one file.
 func driver(f Format) (string, error) {
 	switch f {
-	case Raw, Qcow2, VMDK:
+	case Raw, Qcow2, VMDK, VHDX:
 		return string(f), nil
-	case VHD:
+	case Qcow2Zstd:
+		return string(Qcow2), nil
+	case VHD, VHDFixed:
 		return "vpc", nil
 	}
-	return "", fmt.Errorf("format %q cannot be converted: use raw, qcow2, vmdk or vhd", f)
+	return "", fmt.Errorf("QEMU does not read %s files", f)
 }

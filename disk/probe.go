@@ -87,6 +87,11 @@ func probeReader(r io.ReaderAt, size int64) (Info, error) {
 	if err != nil {
 		return Info{}, err
 	}
+	return probeAs(f, r, size)
+}
+
+// probeAs reads the headers of what is known to be of a format.
+func probeAs(f Format, r io.ReaderAt, size int64) (Info, error) {
 	switch f {
 	case Qcow2:
 		return qcow2.Probe(r, size)

@@ -59,14 +59,9 @@ func CheckSafe(path string, want Format, limits Limits) (Info, error) {
 	// The format mismatch is the better message, even when the other format's header is damaged as well.
 	if info.Format != "" && info.Format != want {
 		hint := "give its true format, or check where the file comes from"
-		switch info.Format {
-		case Gzip, XZ, Zstd, Bzip2, Zip, SevenZip:
-			hint = "decompress it first"
-		case OVA:
-			hint = "unpack it with tar and give the .vmdk in it"
-		case VHDX, VDI, QED, Qcow1, Parallels, Bochs, Cloop, DMG:
-			hint = "if you trust it, convert it first: qemu-img convert -O qcow2"
-		case Raw:
+		if other := otherFormat(info.Format); other != "" {
+			hint = other
+		} else if info.Format == Raw {
 			hint = fmt.Sprintf("no %s signature was found; the file may be damaged", want)
 		}
 		return info, refuse(hint, "%s %s, but the content is %s", declared, want, info.Format)
@@ -74,26 +69,51 @@ func CheckSafe(path string, want Format, limits Limits) (Info, error) {
 	if err != nil {
 		return info, err
 	}
+	return info, acceptable(path, info, limits)
+}
+
+// otherFormat says what to do with a format that is only recognised.
+func otherFormat(f Format) string {
+	switch f {
+	case Gzip, XZ, Zstd, Bzip2, Zip, SevenZip:
+		return "decompress it first"
+	case OVA:
+		return "unpack it with tar and give the .vmdk in it"
+	case VHDX, VDI, QED, Qcow1, Parallels, Bochs, Cloop, DMG:
+		return "if you trust it, convert it first: qemu-img convert -O qcow2"
+	}
+	return ""
+}
+
+// acceptable refuses what no image of a known format may have.
+func acceptable(path string, info Info, limits Limits) error {
+	refuse := func(hint, reason string, args ...any) error {
+		return &UnsafeError{Path: path, Reason: fmt.Sprintf(reason, args...), Hint: hint}
+	}
 	switch {
 	case info.FileSize == 0:
-		return info, refuse("", "the file is empty")
+		return refuse("", "the file is empty")
 	case limits.FileSize > 0 && info.FileSize > limits.FileSize:
-		return info, refuse("", "the file has %s, the limit is %s", formatBytes(info.FileSize), formatBytes(limits.FileSize))
+		return refuse("", "the file has %s, the limit is %s", formatBytes(info.FileSize), formatBytes(limits.FileSize))
 	case len(info.References) > 0:
 		hint := "make it one self-contained file first: qemu-img convert -O qcow2"
-		return info, refuse(hint, "it would open another file: %s", referenceList(info.References))
+		return refuse(hint, "it would open another file: %s", referenceList(info.References))
 	case info.Format == VMDK && info.Variant != "monolithicSparse" && info.Variant != "streamOptimized":
-		return info, refuse("convert it to a monolithicSparse or streamOptimized VMDK", "VMDK of type %s", bounded(info.Variant, 64))
+		return refuse("convert it to a monolithicSparse or streamOptimized VMDK", "VMDK of type %s", bounded(info.Variant, 64))
 	case info.Encrypted:
-		return info, refuse("decrypt it first", "the image is encrypted")
+		return refuse("decrypt it first", "the image is encrypted")
 	case info.VirtualSize <= 0:
-		return info, refuse("", "the disk has no size")
+		return refuse("", "the disk has no size")
 	case info.VirtualSize > limits.VirtualSize:
-		return info, refuse("", "virtual size of %s, the limit is %s", formatBytes(info.VirtualSize), formatBytes(limits.VirtualSize))
+		return tooLarge(path, info.VirtualSize, limits)
 	case info.Format == Raw && info.VirtualSize%512 != 0:
-		return info, refuse("the file may be cut off", "length of %d bytes is no multiple of 512", info.VirtualSize)
+		return refuse("the file may be cut off", "length of %d bytes is no multiple of 512", info.VirtualSize)
 	}
-	return info, nil
+	return nil
+}
+
+func tooLarge(path string, size int64, limits Limits) error {
+	return &UnsafeError{Path: path, Reason: fmt.Sprintf("virtual size of %s, the limit is %s", formatBytes(size), formatBytes(limits.VirtualSize))}
 }
 
 func referenceList(refs []Reference) string {

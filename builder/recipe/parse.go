@@ -8,7 +8,10 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"go.yaml.in/yaml/v3"
+
 	"github.com/ingot-image/ingot/builder/recipe/version"
+	"github.com/ingot-image/ingot/disk"
 )
 
 // The keys of a recipe file and its parts, in the order they are documented in.
@@ -307,7 +310,7 @@ func (m mapping) imageTestsConfiguration(key string) ImageTestsConfiguration {
 }
 
 func (m mapping) distribution(key string) Distribution {
-	d := Distribution{Formats: Formats()[:1]}
+	d := Distribution{Formats: []Format{disk.Raw}}
 	f, ok := m.at(key)
 	if !ok {
 		return d
@@ -320,17 +323,60 @@ func (m mapping) distribution(key string) Distribution {
 			f.problem("names no format", "write at least one of "+formatNames())
 		}
 		for _, item := range items {
-			format, ok := word(item, Formats())
-			if ok && slices.Contains(d.Formats, format) {
-				item.problem(fmt.Sprintf("%s is named twice", format), "remove one of them")
-			} else if ok {
-				d.Formats = append(d.Formats, format)
-			}
+			d.format(item)
 		}
 	}
 	m.text("folder", &d.Folder)
 	d.AWS = m.keep(awsDistributionKeys)
 	return d
+}
+
+// format adds an entry of the list of formats: a name, or a mapping with the name and options.
+func (d *Distribution) format(item field) {
+	var o mapping
+	name := item
+	if item.node.Kind == yaml.MappingNode {
+		o = item.mapping("", nil)
+		var ok bool
+		if name, ok = o.require("format", "name one of "+formatNames()); !ok {
+			return
+		}
+	}
+	format, ok := word(name, disk.Formats())
+	if !ok {
+		return
+	}
+	if slices.Contains(d.Formats, format) {
+		item.problem(fmt.Sprintf("%s is named twice", format), "remove one of them")
+		return
+	}
+	d.Formats = append(d.Formats, format)
+	var options disk.Options
+	for _, key := range o.order {
+		if key == "format" {
+			continue
+		}
+		f, known := o.fields[key], disk.OptionKeys(format)
+		if !slices.Contains(known, key) {
+			hint := didYouMean(key, known)
+			if hint == "" && len(known) > 0 {
+				hint = "it has " + strings.Join(known, ", ")
+			}
+			f.problem(fmt.Sprintf("%s has no such option", format), hint)
+			continue
+		}
+		if f.node.Kind != yaml.ScalarNode || f.node.ShortTag() == "!!null" {
+			f.wrongType("a string or a number")
+		} else if err := options.Set(key, f.node.Value); err != nil {
+			f.problem(err.Error(), "")
+		}
+	}
+	if options != (disk.Options{}) {
+		if d.Options == nil {
+			d.Options = map[Format]disk.Options{}
+		}
+		d.Options[format] = options
+	}
 }
 
 // ParseFormats reads a list of formats as the command line has it, such as "raw,vmdk". The error names the first that
@@ -339,7 +385,7 @@ func ParseFormats(text string) ([]Format, error) {
 	var formats []Format
 	for name := range strings.SplitSeq(text, ",") {
 		f := Format(strings.TrimSpace(name))
-		if !slices.Contains(Formats(), f) {
+		if !slices.Contains(disk.Formats(), f) {
 			return nil, fmt.Errorf("unknown format %q; the formats are %s", clip(string(f)), formatNames())
 		}
 		if !slices.Contains(formats, f) {
@@ -351,7 +397,7 @@ func ParseFormats(text string) ([]Format, error) {
 
 func formatNames() string {
 	var names []string
-	for _, f := range Formats() {
+	for _, f := range disk.Formats() {
 		names = append(names, string(f))
 	}
 	return strings.Join(names, ", ")

@@ -5,6 +5,7 @@ import (
 
 	"github.com/ingot-image/ingot/builder/component"
 	"github.com/ingot-image/ingot/builder/recipe/version"
+	"github.com/ingot-image/ingot/disk"
 )
 
 // Version, Pattern and Reference are the types of package version, under the names recipes are spoken of with.
@@ -150,6 +151,8 @@ type ImageTestsConfiguration struct {
 type Distribution struct {
 	// Formats without repetition, in the recipe's order. Default raw.
 	Formats []Format `json:"formats"`
+	// Options of the formats that some were given for.
+	Options map[Format]disk.Options `json:"options,omitempty"`
 	// Folder is the output folder, "" if the recipe names none. In a Recipe it is as written; in a Plan it is joined to
 	// the recipe's folder.
 	Folder string `json:"folder,omitempty"`
@@ -158,19 +161,8 @@ type Distribution struct {
 	AWS map[string]json.RawMessage `json:"aws,omitempty"`
 }
 
-// Format is a disk image format, by the name qemu-img and the service's users know.
-type Format string
-
-// The formats an image can be written in.
-const (
-	FormatRaw   Format = "raw"
-	FormatQCOW2 Format = "qcow2"
-	FormatVMDK  Format = "vmdk" // streamOptimized
-	FormatVHD   Format = "vhd"
-)
-
-// Formats lists every Format, the default first.
-func Formats() []Format { return []Format{FormatRaw, FormatQCOW2, FormatVMDK, FormatVHD} }
+// Format is a disk image format that an image can be written in: one of disk.Formats.
+type Format = disk.Format
 
 // Problem makes a problem of a field of the recipe with its line and column, for mistakes that only show later, such
 // as a parent image that turns out to be damaged. A field that is not in the file gets the position of the nearest

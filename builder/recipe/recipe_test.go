@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/ingot-image/ingot/builder/component"
+	"github.com/ingot-image/ingot/disk"
 )
 
 // minimal is a valid recipe that tests append to.
@@ -48,7 +49,7 @@ func TestParseDefaults(t *testing.T) {
 		ParentImage:                 ParentImage{Kind: ParentDebian, Suite: "bookworm", text: "debian-12"},
 		InfrastructureConfiguration: InfrastructureConfiguration{Accelerator: AcceleratorAuto, TerminateInstanceOnFailure: true},
 		ImageTestsConfiguration:     ImageTestsConfiguration{ImageTestsEnabled: true, TimeoutMinutes: 720},
-		Distribution:                Distribution{Formats: []Format{FormatRaw}},
+		Distribution:                Distribution{Formats: []Format{disk.Raw}},
 		positions:                   r.positions,
 	}
 	if !reflect.DeepEqual(r, want) || r.SemanticVersion.String() != "1.0.x" {
@@ -125,7 +126,7 @@ distribution:
 		AWS: map[string]json.RawMessage{"instanceTypes": json.RawMessage(`["m7i.large"]`), "instanceProfileName": json.RawMessage(`"builder"`),
 			"resourceTags": json.RawMessage(`{"empty":"","purpose":"test"}`)}})
 	check("tests", r.ImageTestsConfiguration, ImageTestsConfiguration{TimeoutMinutes: 60})
-	check("formats", r.Distribution.Formats, []Format{FormatVMDK, FormatRaw, FormatQCOW2, FormatVHD})
+	check("formats", r.Distribution.Formats, []Format{disk.VMDK, disk.Raw, disk.Qcow2, disk.VHD})
 	check("folder", r.Distribution.Folder, "out/images")
 	check("distributions", string(r.Distribution.AWS["distributions"]),
 		`[{"amiDistributionConfiguration":{"name":"web {{ imagebuilder:buildDate }}"},"region":"eu-central-1"}]`)
@@ -286,7 +287,7 @@ func TestMemory(t *testing.T) {
 }
 
 func TestParseFormats(t *testing.T) {
-	if got, err := ParseFormats("raw, vmdk,raw"); err != nil || !slices.Equal(got, []Format{FormatRaw, FormatVMDK}) {
+	if got, err := ParseFormats("raw, vmdk,raw"); err != nil || !slices.Equal(got, []Format{disk.Raw, disk.VMDK}) {
 		t.Errorf("%v, %v", got, err)
 	}
 	for _, text := range []string{"", "raw,", "iso"} {

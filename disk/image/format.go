@@ -41,8 +41,24 @@ const (
 	SevenZip  Format = "7z"
 )
 
-// Extension is the usual file name extension, with its dot.
-func (f Format) Extension() string { return "." + string(f) }
+// Extension is the usual file name extension, with its dot. No two formats have the same, so that an image can be written in all of them.
+func (f Format) Extension() string {
+	switch f {
+	case RawGzip:
+		return ".raw.gz"
+	case RawZstd:
+		return ".raw.zst"
+	case Qcow2Zstd:
+		return ".zstd.qcow2"
+	case VHDFixed:
+		return ".fixed.vhd"
+	case VagrantLibvirt:
+		return ".libvirt.box"
+	case VagrantVirtualBox:
+		return ".virtualbox.box"
+	}
+	return "." + string(f)
+}
 
 // Info is what the headers of a disk image say.
 type Info struct {

@@ -56,6 +56,19 @@ const (
 	Best
 )
 
+func (l Level) String() string {
+	switch l {
+	case Fast:
+		return "fast"
+	case Best:
+		return "best"
+	}
+	return "default"
+}
+
+// MarshalText gives the level's name.
+func (l Level) MarshalText() ([]byte, error) { return []byte(l.String()), nil }
+
 // Piece is a piece of a disk that is not all zeros: PieceSize bytes from a multiple of PieceSize, or what is left at the end of the disk.
 type Piece struct {
 	Start int64

@@ -1,0 +1,167 @@
+package disk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/ingot-image/ingot/disk/image"
+)
+
+// OpenOptions are options of [Open].
+type OpenOptions struct {
+	// Format that the image has, one of raw, qcow2, VMDK, VHD and OVA; empty: what its content says, which must not contradict its name.
+	Format Format
+	// Limits of what is opened. A compressed image may not come to more than the largest virtual size.
+	Limits Limits
+	// TempDir is a folder for what a compressed image is expanded into, as a file without a name; default [os.TempDir].
+	TempDir string
+	// Progress is told how many bytes have come out of a compressed image. It must not block.
+	Progress func(done int64)
+}
+
+// Disk is an open disk image: its content, whatever the format.
+type Disk struct {
+	image.Source
+	// Info describes the image: of an OVA the VMDK in it, of a compressed file what it was expanded to.
+	Info Info
+	// Within lists what the image was in, outermost first: "gzip", "ova".
+	Within []Format
+	// FileSize is the length of the file that was opened, in bytes, and Allocated what it takes up on the host.
+	FileSize, Allocated int64
+
+	closers []io.Closer
+}
+
+// Close closes the image's file.
+func (d *Disk) Close() error {
+	var errs []error
+	for i := len(d.closers) - 1; i >= 0; i-- {
+		errs = append(errs, d.closers[i].Close())
+	}
+	d.closers = nil
+	return errors.Join(errs...)
+}
+
+// Open opens a disk image of any format that is read: raw, qcow2, VMDK, VHD or OVA, each as it is or compressed by gzip, zstd, xz or bzip2. The image may
+// come from anywhere: nothing outside its file is opened, whatever it names, and all that it says is checked (see [CheckSafe], whose errors
+// these are).
+//
+// A raw disk that begins with another format's header is taken for that format, as all programs do that guess, but only if its name does not
+// end in .raw; give the format where it matters.
+func Open(ctx context.Context, path string, o OpenOptions) (_ *Disk, err error) {
+	if o.Limits.VirtualSize == 0 {
+		o.Limits.VirtualSize = DefaultVirtualSizeLimit
+	}
+	f, size, err := openRegular(path)
+	if err != nil {
+		return nil, fmt.Errorf("open disk image: %w", err)
+	}
+	d := &Disk{FileSize: size, Allocated: allocated(f), closers: []io.Closer{f}}
+	defer func() {
+		if err != nil {
+			d.Close()
+			var damaged *FormatError
+			if errors.As(err, &damaged) && damaged.Path == "" {
+				damaged.Path = path
+			}
+		}
+	}()
+	if size == 0 {
+		return nil, &UnsafeError{Path: path, Reason: "the file is empty"}
+	}
+	format, err := sniff(f, size)
+	if err != nil {
+		return nil, fmt.Errorf("open disk image: %w", err)
+	}
+	if format, err = o.settle(path, format); err != nil {
+		return nil, err
+	}
+	return d, d.open(ctx, opening{path: path, name: path, format: format, file: f, r: f, size: size, options: o})
+}
+
+// settle decides between what the caller, the name and the content say.
+func (o OpenOptions) settle(path string, content Format) (Format, error) {
+	if o.Format == "" {
+		if filepath.Ext(path) == ".img" { // which says nothing: many images of that name are qcow2
+			return content, nil
+		}
+		named, ok := FormatOfName(path)
+		if ok && named != content {
+			return "", &UnsafeError{Path: path, Reason: fmt.Sprintf("named as %s, but the content is %s", named, content), Hint: "give its true format, or check where the file comes from"}
+		}
+		return content, nil
+	}
+	if _, compressed := expandable(content); compressed || o.Format == content {
+		return content, nil
+	}
+	if o.Format == Raw { // the caller knows that it is no image of the format that it looks like
+		return Raw, nil
+	}
+	return "", &UnsafeError{Path: path, Reason: fmt.Sprintf("declared as %s, but the content is %s", o.Format, content), Hint: "give its true format, or check where the file comes from"}
+}
+
+// expandable tells whether a format is a compressed file of one other file.
+func expandable(f Format) (Format, bool) {
+	switch f {
+	case Gzip, Zstd, XZ, Bzip2:
+		return f, true
+	}
+	return "", false
+}
+
+// opening is a file, or a part of one, on its way to being a Disk.
+type opening struct {
+	path    string // for messages
+	name    string // which promises a format
+	format  Format
+	file    *os.File // nil for a part of a file
+	r       io.ReaderAt
+	size    int64
+	options OpenOptions
+}
+
+func (d *Disk) open(ctx context.Context, o opening) (err error) {
+	switch o.format {
+	case Raw:
+	default:
+		return &UnsafeError{Path: o.path, Reason: fmt.Sprintf("the content is %s", o.format), Hint: otherFormat(o.format)}
+	}
+	if d.Info, err = probeAs(o.format, o.r, o.size); err != nil {
+		return err
+	}
+	if err := acceptable(o.path, d.Info, o.options.Limits); err != nil {
+		return err
+	}
+	switch o.format {
+	case Raw:
+		d.Source, err = source(image.NewFile(o.file))
+	}
+	if err == nil && d.Source.Size() > o.options.Limits.VirtualSize {
+		err = tooLarge(o.path, d.Source.Size(), o.options.Limits)
+	}
+	if err == nil && o.file != nil && o.format != Raw {
+		var unchanged *image.File
+		if unchanged, err = image.NewFile(o.file); err == nil {
+			d.Source = guarded{d.Source, unchanged}
+		}
+	}
+	return err
+}
+
+// guarded is a source that tells when the file it is in has changed.
+type guarded struct {
+	image.Source
+	image.Unchanged
+}
+
+// source keeps a nil reader from becoming a source that is not nil.
+func source[S image.Source](s S, err error) (image.Source, error) {
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}

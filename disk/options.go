@@ -1,0 +1,140 @@
+package disk
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/ingot-image/ingot/disk/image"
+)
+
+// Options are what can be chosen of a file beyond its format. Zero values are defaults, which each format's package documents.
+type Options struct {
+	// Level of compression, of every format that is compressed.
+	Level image.Level `json:"level,omitempty"`
+	// AdapterType of a VMDK: "ide", "buslogic", "lsilogic" or another that package vmdk knows.
+	AdapterType string `json:"adapterType,omitempty"`
+	// ToolsVersion of a VMDK, as in ddb.toolsVersion.
+	ToolsVersion string `json:"toolsVersion,omitempty"`
+	// HardwareVersion of VMware's virtual hardware, for VMDK and OVA: 19 is vmx-19.
+	HardwareVersion int `json:"hardwareVersion,omitempty"`
+	// Align rounds the disk's size up to a multiple, in bytes: VHD only. Azure wants 1 MiB.
+	Align int64 `json:"align,omitempty"`
+	// Firmware of an OVA: "bios" or "efi".
+	Firmware string `json:"firmware,omitempty"`
+	// OSType of an OVA: VMware's name of a guest, such as "debian12_64Guest".
+	OSType string `json:"osType,omitempty"`
+	// Controller that the disk of an OVA is on.
+	Controller string `json:"controller,omitempty"`
+	// CPUs and MemoryMiB of the machine in an OVA or a box.
+	CPUs      int `json:"cpus,omitempty"`
+	MemoryMiB int `json:"memory,omitempty"`
+}
+
+// option is one of Options as users write it.
+type option struct {
+	key     string
+	formats []Format // that have it
+	set     func(o *Options, value string) error
+	isSet   func(o Options) bool
+}
+
+// options lists the keys, by the names that recipes and the command line have for them.
+func options() []option {
+	vmware := []Format{VMDK, OVA, VagrantVirtualBox}
+	machines := []Format{OVA, VagrantVirtualBox, VagrantLibvirt}
+	text := func(at func(*Options) *string) func(*Options, string) error {
+		return func(o *Options, v string) error { *at(o) = v; return nil }
+	}
+	number := func(at func(*Options) *int, least, most int) func(*Options, string) error {
+		return func(o *Options, v string) (err error) {
+			if *at(o), err = strconv.Atoi(v); err != nil || *at(o) < least || *at(o) > most {
+				return fmt.Errorf("must be a number from %d to %d", least, most)
+			}
+			return nil
+		}
+	}
+	return []option{
+		{"level", []Format{RawGzip, RawZstd, Qcow2Zstd, VMDK, OVA, VagrantVirtualBox, VagrantLibvirt}, func(o *Options, v string) (err error) { o.Level, err = ParseLevel(v); return err },
+			func(o Options) bool { return o.Level != image.Default }},
+		{"adapterType", vmware, text(func(o *Options) *string { return &o.AdapterType }), func(o Options) bool { return o.AdapterType != "" }},
+		{"toolsVersion", vmware, text(func(o *Options) *string { return &o.ToolsVersion }), func(o Options) bool { return o.ToolsVersion != "" }},
+		{"hardwareVersion", vmware, number(func(o *Options) *int { return &o.HardwareVersion }, 4, 99), func(o Options) bool { return o.HardwareVersion != 0 }},
+		{"align", []Format{VHD, VHDFixed}, func(o *Options, v string) error {
+			mib, ok := strings.CutSuffix(v, "MiB")
+			n, err := strconv.ParseInt(mib, 10, 64)
+			if !ok || err != nil || n < 1 || n > 1<<10 {
+				return fmt.Errorf("must be 1MiB to 1024MiB")
+			}
+			o.Align = n << 20
+			return nil
+		}, func(o Options) bool { return o.Align != 0 }},
+		{"firmware", []Format{OVA, VagrantVirtualBox}, func(o *Options, v string) error {
+			if o.Firmware = v; v != "bios" && v != "efi" {
+				return fmt.Errorf("must be bios or efi")
+			}
+			return nil
+		}, func(o Options) bool { return o.Firmware != "" }},
+		{"osType", []Format{OVA, VagrantVirtualBox}, text(func(o *Options) *string { return &o.OSType }), func(o Options) bool { return o.OSType != "" }},
+		{"controller", []Format{OVA, VagrantVirtualBox}, text(func(o *Options) *string { return &o.Controller }), func(o Options) bool { return o.Controller != "" }},
+		{"cpus", machines, number(func(o *Options) *int { return &o.CPUs }, 1, 512), func(o Options) bool { return o.CPUs != 0 }},
+		{"memory", machines, number(func(o *Options) *int { return &o.MemoryMiB }, 64, 1<<24), func(o Options) bool { return o.MemoryMiB != 0 }},
+	}
+}
+
+// ParseLevel reads a level of compression: fast, default or best.
+func ParseLevel(name string) (image.Level, error) {
+	switch name {
+	case "fast":
+		return image.Fast, nil
+	case "", "default":
+		return image.Default, nil
+	case "best":
+		return image.Best, nil
+	}
+	return 0, fmt.Errorf("must be fast, default or best")
+}
+
+// OptionKeys lists the keys that [Options.Set] knows for a format.
+func OptionKeys(f Format) []string {
+	var keys []string
+	for _, o := range options() {
+		if slices.Contains(o.formats, f) {
+			keys = append(keys, o.key)
+		}
+	}
+	return keys
+}
+
+// Set sets the option of a key: level, adapterType, toolsVersion, hardwareVersion, align (as "1MiB"), firmware, osType, controller, cpus or memory (in
+// MiB). The error says what is wrong with the key or the value; whether the format has the key, and takes the value, [Write] says.
+func (o *Options) Set(key, value string) error {
+	for _, known := range options() {
+		if known.key != key {
+			continue
+		}
+		if err := known.set(o, value); err != nil {
+			return fmt.Errorf("%q %w", value, err)
+		}
+		return nil
+	}
+	var keys []string
+	for _, known := range options() {
+		keys = append(keys, known.key)
+	}
+	return fmt.Errorf("no such option: the options are %s", strings.Join(keys, ", "))
+}
+
+// check refuses options that a format does not have.
+func (o Options) check(f Format) error {
+	for _, known := range options() {
+		if known.isSet(o) && !slices.Contains(known.formats, f) {
+			if keys := OptionKeys(f); len(keys) > 0 {
+				return fmt.Errorf("%s has no option %s: it has %s", f, known.key, strings.Join(keys, ", "))
+			}
+			return fmt.Errorf("%s has no option %s: it has none", f, known.key)
+		}
+	}
+	return nil
+}
