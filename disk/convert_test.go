@@ -175,7 +175,7 @@ func TestConvertFailures(t *testing.T) {
 		"wrong format": {t.Context(), Image{Path: raw.Path, Format: Qcow2}, Image{Path: filepath.Join(dir, "b"), Format: Raw}, "Image is not in qcow2 format"},
 		"no folder":    {t.Context(), raw, Image{Path: filepath.Join(dir, "no", "c"), Format: Raw}, "no such file"},
 		"no source":    {t.Context(), Image{Path: filepath.Join(dir, "none"), Format: Raw}, Image{Path: filepath.Join(dir, "d"), Format: Raw}, "no such file"},
-		"format":       {t.Context(), raw, Image{Path: filepath.Join(dir, "e"), Format: QED}, "cannot be converted"},
+		"format":       {t.Context(), raw, Image{Path: filepath.Join(dir, "e"), Format: QED}, "QEMU does not read"},
 	} {
 		err := Convert(test.ctx, test.src, test.dst, nil)
 		if err == nil || !strings.Contains(err.Error(), test.want) {
