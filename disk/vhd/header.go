@@ -1,4 +1,3 @@
-// Package vhd reads and writes Microsoft virtual hard disks: "Virtual Hard Disk Image Format Specification" 1.0.
 package vhd
 
 import (
@@ -10,120 +9,170 @@ import (
 	"github.com/ingot-image/ingot/disk/image"
 )
 
-// Probe reads the headers of an image, size bytes long. Nothing outside of it is opened. The error is an [image.FormatError] when they are damaged or the file is cut off.
+const (
+	footerSize = 512
+	headerSize = 1024
+	unused     = 0xffffffff // block allocation table: the block holds zeros
+
+	maxTable = 16 << 20 // bytes of a block allocation table that are read: 2 TiB in blocks of 512 KiB
+	maxBlock = 256 << 20
+)
+
+// Probe reads the headers of an image, size bytes long. Nothing outside of it is opened. The error is an [image.FormatError] when they are damaged
+// or the file is cut off.
 func Probe(r io.ReaderAt, size int64) (image.Info, error) {
-	m := file{image.Headers{R: r, Size: size, Format: image.VHD}}
-	info, err := m.info()
-	info.Format, info.FileSize = image.VHD, size
+	h, err := parse(r, size)
+	info := image.Info{Format: image.VHD, FileSize: size, Variant: h.variant, VirtualSize: h.size, ClusterSize: h.block}
+	if h.variant == differencing && h.block != 0 {
+		info.References = []image.Reference{{Kind: "parent", Name: h.parent}}
+	}
 	return info, err
 }
 
-// file is an image file under inspection.
-type file struct{ image.Headers }
+const (
+	fixed        = "fixed"
+	dynamic      = "dynamic"
+	differencing = "differencing"
+)
 
-// info reads the footer, and for dynamic and differencing disks the header and the block allocation table.
-// Microsoft, "Virtual Hard Disk Image Format Specification" 1.0, sections "Hard Disk Footer Format" and "Dynamic Disk Header Format".
-func (m file) info() (image.Info, error) {
-	be := binary.BigEndian
-	var info image.Info
-	n := int64(512)
-	foot, err := m.At("footer", m.Size-n, n)
-	if err != nil {
-		return info, err
-	}
-	if string(foot[:8]) != "conectix" && string(foot[1:9]) == "conectix" {
-		n = 511
-		foot = append(foot[1:], 0)
-	}
-	if string(foot[:8]) != "conectix" {
-		return info, image.Damaged(image.VHD, "no footer at the end: the file is cut off")
-	}
-	if err := checksum("footer", foot, 64); err != nil {
-		return info, err
-	}
-	size := be.Uint64(foot[48:])
-	if size > 1<<62 || size%512 != 0 {
-		return info, image.Damaged(image.VHD, "virtual size of %d bytes", size)
-	}
-	info.VirtualSize = int64(size)
-	switch kind := be.Uint32(foot[60:]); kind {
-	case 2:
-		info.Variant = "fixed"
-		if info.VirtualSize > m.Size-n {
-			return info, image.Damaged(image.VHD, "fixed disk of %d bytes in a file of %d: the file is cut off", info.VirtualSize, m.Size)
-		}
-		return info, nil
-	case 3:
-		info.Variant = "dynamic"
-	case 4:
-		info.Variant = "differencing"
-	default:
-		return info, image.Damaged(image.VHD, "unknown disk type %d", kind)
-	}
-	head, err := m.At("copy of the footer", 0, 512)
-	if err != nil {
-		return info, err
-	}
-	if n == 512 && !bytes.Equal(head, foot) {
-		return info, image.Damaged(image.VHD, "footer and its copy at the start are not identical")
-	}
-	off := be.Uint64(foot[16:])
-	if off > uint64(m.Size) {
-		return info, image.Damaged(image.VHD, "dynamic disk header at offset %d, beyond the end of the file", off)
-	}
-	dyn, err := m.At("dynamic disk header", int64(off), 1024)
-	if err != nil {
-		return info, err
-	}
-	if string(dyn[:8]) != "cxsparse" {
-		return info, image.Damaged(image.VHD, "no dynamic disk header at offset %d", off)
-	}
-	if err := checksum("dynamic disk header", dyn, 36); err != nil {
-		return info, err
-	}
-	if info.Variant == "differencing" {
-		info.References = append(info.References, image.Reference{Kind: "parent", Name: utf16Name(dyn[64:576])})
-	}
-	return info, m.table(&info, dyn)
+// header is what the headers of an image say, checked.
+type header struct {
+	variant string
+	size    int64  // of the disk
+	block   int64  // size of a block; 0 in a fixed disk
+	table   []byte // the block allocation table: the sector of each block of the disk, big endian
+	parent  string // untrusted text
 }
 
-func (m file) table(info *image.Info, dyn []byte) error {
+// bitmap is the size of the sector bitmap that comes before each block, in bytes: "Block Allocation Table and Data Blocks".
+func (h header) bitmap() int64 { return (h.block/512/8 + 511) &^ 511 }
+
+// blocks is how many blocks the disk has; the last may be cut off by the disk's end.
+func (h header) blocks() int64 { return (h.size + h.block - 1) / h.block }
+
+// parse reads the footer, and for dynamic and differencing disks the header and the block allocation table: sections "Hard Disk Footer Format" and
+// "Dynamic Disk Header Format". With an error it returns what it has found.
+func parse(r io.ReaderAt, size int64) (header, error) {
 	be := binary.BigEndian
-	table, entries, block := be.Uint64(dyn[16:]), int64(be.Uint32(dyn[28:])), int64(be.Uint32(dyn[32:]))
-	if block < 512 || block&(block-1) != 0 || block > 256<<20 {
+	file := image.Headers{R: r, Size: size, Format: image.VHD}
+	var h header
+	n := int64(footerSize)
+	foot, err := file.At("footer", size-n, n)
+	if err != nil {
+		return h, err
+	}
+	if string(foot[:8]) != cookie && string(foot[1:9]) == cookie { // Virtual PC before 2004 wrote 511 bytes
+		n = footerSize - 1
+		foot = append(foot[1:], 0)
+	}
+	if string(foot[:8]) != cookie {
+		return h, image.Damaged(image.VHD, "no footer at the end: the file is cut off")
+	}
+	if err := verify("footer", foot, footerChecksum); err != nil {
+		return h, err
+	}
+	virtual := be.Uint64(foot[48:])
+	if virtual > 1<<62 || virtual%512 != 0 {
+		return h, image.Damaged(image.VHD, "virtual size of %d bytes", virtual)
+	}
+	h.size = int64(virtual)
+	switch kind := be.Uint32(foot[60:]); kind {
+	case typeFixed:
+		h.variant = fixed
+		if h.size > size-n {
+			return h, image.Damaged(image.VHD, "fixed disk of %d bytes in a file of %d: the file is cut off", h.size, size)
+		}
+		return h, nil
+	case typeDynamic:
+		h.variant = dynamic
+	case typeDifferencing:
+		h.variant = differencing
+	default:
+		return h, image.Damaged(image.VHD, "unknown disk type %d", kind)
+	}
+	head, err := file.At("copy of the footer", 0, footerSize)
+	if err != nil {
+		return h, err
+	}
+	if n == footerSize && !bytes.Equal(head, foot) {
+		return h, image.Damaged(image.VHD, "footer and its copy at the start are not identical")
+	}
+	off := be.Uint64(foot[16:])
+	if off > uint64(size) {
+		return h, image.Damaged(image.VHD, "dynamic disk header at offset %d, beyond the end of the file", off)
+	}
+	dyn, err := file.At("dynamic disk header", int64(off), headerSize)
+	if err != nil {
+		return h, err
+	}
+	if string(dyn[:8]) != headerCookie {
+		return h, image.Damaged(image.VHD, "no dynamic disk header at offset %d", off)
+	}
+	if err := verify("dynamic disk header", dyn, headerChecksum); err != nil {
+		return h, err
+	}
+	if h.variant == differencing {
+		h.parent = utf16Name(dyn[64:576])
+	}
+	return h, h.readTable(file, dyn)
+}
+
+// readTable reads and checks the block allocation table.
+func (h *header) readTable(file image.Headers, dyn []byte) error {
+	be := binary.BigEndian
+	at, entries, block := be.Uint64(dyn[16:]), int64(be.Uint32(dyn[28:])), int64(be.Uint32(dyn[32:]))
+	if block < 512 || block&(block-1) != 0 || block > maxBlock {
 		return image.Damaged(image.VHD, "block size of %d bytes", block)
 	}
-	info.ClusterSize = block
-	if entries > 64<<20 || entries*block < info.VirtualSize {
-		return image.Damaged(image.VHD, "block allocation table of %d entries of %d bytes for a disk of %d bytes", entries, block, info.VirtualSize)
+	h.block = block
+	if h.size > entries*block || 4*h.blocks() > maxTable {
+		return image.Damaged(image.VHD, "block allocation table of %d entries of %d bytes for a disk of %d bytes", entries, block, h.size)
 	}
-	if table > uint64(m.Size) {
-		return image.Damaged(image.VHD, "block allocation table at offset %d, beyond the end of the file", table)
+	if at > uint64(file.Size) {
+		return image.Damaged(image.VHD, "block allocation table at offset %d, beyond the end of the file", at)
 	}
-	bat, err := m.At("block allocation table", int64(table), entries*4)
+	if 4*entries > file.Size-int64(at) {
+		return image.Damaged(image.VHD, "block allocation table of %d entries at offset %d lies beyond the end of the file (%d bytes): the file is cut off or forged", entries, at, file.Size)
+	}
+	table, err := file.At("block allocation table", int64(at), 4*h.blocks())
 	if err != nil {
 		return err
 	}
-	for i := 0; i < len(bat); i += 4 {
-		if s := be.Uint32(bat[i:]); s != 0xffffffff && int64(s)*512 >= m.Size {
-			return image.Damaged(image.VHD, "block at sector %d lies beyond the end of the file (%d bytes): the file is cut off or forged", s, m.Size)
+	all := int64(0)
+	for i := int64(0); i < h.blocks(); i++ {
+		s := be.Uint32(table[4*i:])
+		if s == unused {
+			continue
 		}
+		n := h.bitmap() + min(block, h.size-i*block)
+		if int64(s)*512+n > file.Size {
+			return image.Damaged(image.VHD, "block at sector %d lies beyond the end of the file (%d bytes): the file is cut off or forged", s, file.Size)
+		}
+		if all += n; all > file.Size {
+			return image.Damaged(image.VHD, "more blocks than the file (%d bytes) has room for: some lie one over another", file.Size)
+		}
+	}
+	h.table = table
+	return nil
+}
+
+// verify compares the checksum at an offset of a structure.
+func verify(what string, b []byte, at int) error {
+	if got, want := binary.BigEndian.Uint32(b[at:]), checksum(b, at); got != want {
+		return image.Damaged(image.VHD, "checksum of the %s is %#x, should be %#x", what, got, want)
 	}
 	return nil
 }
 
-// checksum verifies the one's complement of the sum of all bytes but the checksum's own four.
-func checksum(what string, b []byte, at int) error {
+// checksum is the one's complement of the sum of all bytes but the checksum's own four.
+func checksum(b []byte, at int) uint32 {
 	var sum uint32
 	for i, v := range b {
 		if i < at || i >= at+4 {
 			sum += uint32(v)
 		}
 	}
-	if got := binary.BigEndian.Uint32(b[at:]); got != ^sum {
-		return image.Damaged(image.VHD, "checksum of the %s is %#x, should be %#x", what, got, ^sum)
-	}
-	return nil
+	return ^sum
 }
 
 func utf16Name(b []byte) string {
