@@ -11,7 +11,7 @@ import (
 
 // FileSystem is what the signature at the start of a partition says is in it.
 type FileSystem struct {
-	Type  string // "ext2", "ext3", "ext4", "xfs", "btrfs", "vfat", "exfat", "ntfs", "crypto_LUKS", "LVM2_member", "swap", "iso9660", "squashfs"; as blkid says
+	Type  string // "ext2", "ext3", "ext4", "xfs", "btrfs", "vfat", "exfat", "ntfs", "f2fs", "crypto_LUKS", "BitLocker", "LVM2_member", "linux_raid_member", "swap", "iso9660", "squashfs"; as blkid says
 	UUID  string // as blkid and fstab write it; empty when there is none
 	Label string
 	// NeedsRecovery: an ext3 or ext4 journal waits to be replayed. Unclean: an ext file system was not cleanly unmounted or has
@@ -24,7 +24,7 @@ func (f FileSystem) IsExt() bool { return f.Type == "ext2" || f.Type == "ext3" |
 
 // DetectFileSystem reads the signature of what lies in r, size bytes long: at most 68 KiB. A zero FileSystem is something
 // unknown or nothing. Where the formats are described: ext: Linux Documentation/filesystems/ext4; xfs: "XFS Algorithms & Data
-// Structures", superblock; btrfs: btrfs.readthedocs.io, superblock; vfat: Microsoft FAT specification, section 3; LUKS: the
+// Structures", superblock; btrfs: btrfs.readthedocs.io, superblock; f2fs: Linux Documentation/filesystems/f2fs; vfat: Microsoft FAT specification, section 3; RAID: md(4); LUKS: the
 // on-disk format specifications 1 and 2; swap: mkswap(8); iso9660: ECMA-119, section 8.4.
 func DetectFileSystem(r io.ReaderAt, size int64) (FileSystem, error) {
 	b := make([]byte, min(max(size, 0), 68<<10))
@@ -41,7 +41,11 @@ func DetectFileSystem(r io.ReaderAt, size int64) (FileSystem, error) {
 	le := binary.LittleEndian
 	switch {
 	case has(0, "LUKS\xba\xbe"):
-		return FileSystem{Type: "crypto_LUKS", UUID: text(at(168, 40))}, nil
+		f := FileSystem{Type: "crypto_LUKS", UUID: text(at(168, 40))}
+		if at(6, 2)[1] == 2 {
+			f.Label = text(at(24, 48))
+		}
+		return f, nil
 	case has(0, "XFSB"):
 		return FileSystem{Type: "xfs", UUID: uuidText(at(32, 16)), Label: text(at(108, 12))}, nil
 	case has(0, "hsqs"):
@@ -54,6 +58,12 @@ func DetectFileSystem(r io.ReaderAt, size int64) (FileSystem, error) {
 		return FileSystem{Type: "swap", UUID: uuidText(at(1036, 16)), Label: text(at(1052, 16))}, nil
 	case le.Uint16(at(0x438, 2)) == 0xef53:
 		return extFileSystem(at(0x400, 1024)), nil
+	case le.Uint32(at(0x400, 4)) == 0xf2f52010:
+		return FileSystem{Type: "f2fs", UUID: uuidText(at(0x400+108, 16))}, nil
+	case le.Uint32(at(4096, 4)) == 0xa92b4efc: // version 1.2; the others are at the end or at the beginning
+		return FileSystem{Type: "linux_raid_member", UUID: uuidText(at(4096+16, 16)), Label: text(at(4096+32, 32))}, nil
+	case has(3, "-FVE-FS-"):
+		return FileSystem{Type: "BitLocker"}, nil
 	case has(3, "NTFS    "):
 		return FileSystem{Type: "ntfs", UUID: fmt.Sprintf("%016X", le.Uint64(at(72, 8)))}, nil
 	case has(3, "EXFAT   "):

@@ -1,0 +1,156 @@
+package inspect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/ingot-image/ingot/disk/image"
+)
+
+// wanted is what Inspect reads of a system: all that must be copied out of a file system that has to be mounted.
+var wanted = []string{"etc", "boot", "efi", "root", "home", "bin", "sbin", "lib",
+	"usr/lib/os-release", "usr/lib/modules", "usr/lib/systemd/system", "usr/lib/systemd/system-generators", "usr/lib/systemd/systemd", "usr/lib/sysimage/rpm", "usr/lib/apk",
+	"usr/bin/sh", "usr/bin/env", "usr/bin/dash", "usr/bin/bash", "usr/bin/cloud-init", "usr/bin/growpart", "usr/sbin/sshd", "usr/sbin/init", "usr/bin/systemd-repart",
+	"lib/modules", "lib/apk", "var/lib/dpkg/status", "var/lib/rpm", "var/lib/pacman/local", "var/lib/cloud", "var/lib/systemd", "var/log"}
+
+// Inspect tells what is on a disk. The error is one of the disk itself ([ErrNoDisk], or what is wrong with its partition table), of reading it, or
+// ctx's cause; what is wrong further inside is told in the report's Problems.
+func Inspect(ctx context.Context, src image.Source, o Options) (*Report, error) {
+	c, err := scan(ctx, src, o)
+	if err != nil {
+		return nil, fmt.Errorf("inspect: %w", err)
+	}
+	defer c.Close()
+	c.paths = wanted
+	report := &Report{Size: src.Size(), PartitionTable: c.report, FileSystems: []FileSystem{}, Boot: c.inspectBoot()}
+	root, err := c.openRoot(ctx)
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("inspect: %w", context.Cause(ctx))
+	}
+	switch {
+	case err == nil:
+		if report.System, err = root.system(ctx, &report.Boot); err != nil {
+			return nil, fmt.Errorf("inspect: %w", err)
+		}
+	case !errors.Is(err, ErrNoSystem):
+		return nil, fmt.Errorf("inspect: %w", err)
+	case errors.Is(err, ErrNoSystem) && err != ErrNoSystem:
+		c.problem("system", "%v", err)
+	}
+	for _, v := range c.volumes {
+		if v.files != nil && v.Type != "vfat" {
+			if base := rootOf(v.files, v.Type); base != "" {
+				v.OS = osRelease(v.files, base).PrettyName
+			}
+		}
+		report.FileSystems = append(report.FileSystems, v.FileSystem)
+	}
+	report.Problems = c.problems
+	return report, nil
+}
+
+// system looks at the installed system.
+func (r *Root) system(ctx context.Context, b *Boot) (*System, error) {
+	s := &System{Root: r.root.Device, OS: osRelease(r, "."), Architecture: r.architecture(), Fstab: r.fstab, Kernels: []Kernel{}}
+	if s.Fstab == nil {
+		s.Fstab = []Mount{}
+	}
+	r.bootConfigs(b)
+	options := ""
+	for _, e := range b.Entries {
+		if e.Default {
+			options = e.Options
+		}
+	}
+	if k := r.kernels(b); k != nil {
+		s.Kernels = k
+	}
+	// Without a boot loader's word it is the only one, or the newest.
+	if !hasDefault(s.Kernels) && len(b.Entries) == 0 && len(s.Kernels) > 0 {
+		s.Kernels[0].Default = true
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	s.Packages = r.packages(ctx)
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	s.Services = r.services()
+	s.Accounts = r.accounts()
+	s.CloudInit = r.cloudInit(s.Services, options)
+	s.SSH = r.ssh(s.Services)
+	s.Network = r.network(s.Services, options)
+	s.Identity = r.identity(s.Accounts)
+	s.Growpart = r.anyOf("usr/bin/growpart", "usr/bin/systemd-repart", "usr/sbin/growpart")
+	if mode := settings(text(r, "etc/selinux/config"))["SELINUX"]; mode != "" {
+		s.SELinux = mode
+	}
+	return s, nil
+}
+
+func hasDefault(kernels []Kernel) bool {
+	for _, k := range kernels {
+		if k.Default {
+			return true
+		}
+	}
+	return false
+}
+
+// osRelease reads what operating system is in a tree: os-release(5), or what there was before.
+func osRelease(f files, base string) OS {
+	for _, name := range []string{"etc/os-release", "usr/lib/os-release"} {
+		t := text(f, path.Join(base, name))
+		if t == "" {
+			continue
+		}
+		s := settings(t)
+		o := OS{ID: s["ID"], IDLike: s["ID_LIKE"], Name: s["NAME"], PrettyName: s["PRETTY_NAME"], Version: s["VERSION"], VersionID: s["VERSION_ID"],
+			Codename: s["VERSION_CODENAME"], From: "/" + path.Join(base, name)}
+		if o.ID == "" {
+			o.ID = "linux"
+		}
+		if o.PrettyName == "" {
+			o.PrettyName = strings.TrimSpace(o.Name + " " + o.Version)
+		}
+		if o.PrettyName == "" {
+			o.PrettyName = "Linux"
+		}
+		for id, file := range map[string]string{"debian": "etc/debian_version", "alpine": "etc/alpine-release", "centos": "etc/centos-release"} {
+			if o.ID == id {
+				o.Minor = firstLine(text(f, path.Join(base, file)))
+			}
+		}
+		return o
+	}
+	for _, old := range []struct{ name, id string }{{"etc/centos-release", "centos"}, {"etc/oracle-release", "ol"}, {"etc/fedora-release", "fedora"}, {"etc/redhat-release", "rhel"},
+		{"etc/SuSE-release", "sles"}, {"etc/alpine-release", "alpine"}, {"etc/debian_version", "debian"}} {
+		if line := firstLine(text(f, path.Join(base, old.name))); line != "" {
+			o := OS{ID: old.id, PrettyName: line, VersionID: versionIn(line), From: "/" + path.Join(base, old.name)}
+			if o.VersionID == line { // nothing but a number
+				o.PrettyName = map[string]string{"debian": "Debian ", "alpine": "Alpine "}[old.id] + line
+			}
+			return o
+		}
+	}
+	return OS{PrettyName: "unknown Linux"}
+}
+
+func firstLine(t string) string {
+	line, _, _ := strings.Cut(t, "\n")
+	return printable(line)
+}
+
+// versionIn is the first word of a text that begins with a digit.
+func versionIn(t string) string {
+	for _, w := range strings.Fields(t) {
+		if isDigit(w[0]) {
+			return w
+		}
+	}
+	return ""
+}

@@ -1,0 +1,290 @@
+package inspect
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"slices"
+	"sort"
+	"strings"
+	"sync"
+)
+
+// Bounds of what is followed and read.
+const (
+	maxLinks = 40       // symbolic links followed for one name, as Linux does
+	maxSteps = 4096     // path elements walked for one name
+	maxFile  = 64 << 20 // bytes of a file that ReadFile reads
+)
+
+// known remembers folders that are no links.
+type known struct {
+	mutex sync.Mutex
+	names map[string]bool
+}
+
+func (k *known) has(name string) bool {
+	k.mutex.Lock()
+	defer k.mutex.Unlock()
+	return k.names[name]
+}
+
+func (k *known) add(name string) {
+	k.mutex.Lock()
+	defer k.mutex.Unlock()
+	if k.names == nil || len(k.names) > 1<<16 {
+		k.names = map[string]bool{}
+	}
+	k.names[name] = true
+}
+
+func (k *known) forget() {
+	k.mutex.Lock()
+	defer k.mutex.Unlock()
+	k.names = nil
+}
+
+// place finds the file system that a path without links is in, and its name there.
+func (r *Root) place(real string) (m mountPoint, inside string) {
+	for _, m := range r.mounts {
+		switch {
+		case m.at == ".", m.at == real:
+			inside, _ = strings.CutPrefix(real, m.at)
+			if m.at == "." {
+				inside = real
+			}
+		case strings.HasPrefix(real, m.at+"/"):
+			inside = real[len(m.at)+1:]
+		default:
+			continue
+		}
+		return m, path.Join(m.base, inside)
+	}
+	return r.mounts[len(r.mounts)-1], real // never: the last one is the root
+}
+
+// resolve follows the links in a path one element at a time, so that ".." and absolute targets never leave the tree, and links may lead from one
+// file system to another one. The last element is followed if follow says so; it must exist.
+func (r *Root) resolve(name string, follow bool) (fs.FileInfo, string, error) {
+	var stack []string
+	todo, links := strings.Split(name, "/"), 0
+	var last fs.FileInfo
+	for steps := 0; len(todo) > 0; steps++ {
+		if steps > maxSteps || len(stack) > 512 {
+			return nil, "", errors.New("too many path elements")
+		}
+		element := todo[0]
+		todo = todo[1:]
+		switch element {
+		case "", ".":
+			continue
+		case "..":
+			if len(stack) > 0 {
+				stack = stack[:len(stack)-1]
+			}
+			last = nil
+			continue
+		}
+		real := strings.Join(append(slices.Clone(stack), element), "/")
+		if len(todo) > 0 && r.seen.has(real) {
+			stack, last = append(stack, element), nil
+			continue
+		}
+		m, inside := r.place(real)
+		st, err := m.files.Lstat(inside)
+		if err != nil {
+			return nil, "", cause(err)
+		}
+		if st.Mode()&fs.ModeSymlink == 0 || len(todo) == 0 && !follow {
+			if st.IsDir() {
+				r.seen.add(real)
+			} else if len(todo) > 0 {
+				return nil, "", errors.New("not a directory")
+			}
+			stack, last = append(stack, element), st
+			continue
+		}
+		if links++; links > maxLinks {
+			return nil, "", errors.New("too many levels of symbolic links")
+		}
+		target, err := m.files.ReadLink(inside)
+		if err != nil {
+			return nil, "", cause(err)
+		}
+		if strings.HasPrefix(target, "/") {
+			stack = nil
+		}
+		todo, last = append(strings.Split(target, "/"), todo...), nil
+	}
+	real := strings.Join(stack, "/")
+	if real == "" {
+		real = "."
+	}
+	if last == nil {
+		m, inside := r.place(real)
+		st, err := m.files.Lstat(inside)
+		if err != nil {
+			return nil, "", cause(err)
+		}
+		last = st
+	}
+	return last, real, nil
+}
+
+// cause is an error without the path that it is about in some file system.
+func cause(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}
+
+func (r *Root) find(op, name string, follow bool) (fs.FileInfo, string, error) {
+	if !fs.ValidPath(name) {
+		return nil, "", &fs.PathError{Op: op, Path: name, Err: fs.ErrInvalid}
+	}
+	st, real, err := r.resolve(name, follow)
+	if err != nil {
+		return nil, "", &fs.PathError{Op: op, Path: name, Err: err}
+	}
+	return named{st, path.Base(name)}, real, nil
+}
+
+// named is a file's description by the name that it was found by.
+type named struct {
+	fs.FileInfo
+	name string
+}
+
+func (n named) Name() string { return n.name }
+
+// Stat describes the file that a name leads to.
+func (r *Root) Stat(name string) (fs.FileInfo, error) {
+	st, _, err := r.find("stat", name, true)
+	return st, err
+}
+
+// Lstat describes a file without following a symbolic link in the last element.
+func (r *Root) Lstat(name string) (fs.FileInfo, error) {
+	st, _, err := r.find("lstat", name, false)
+	return st, err
+}
+
+// ReadLink returns the target of a symbolic link as it is stored: untrusted text.
+func (r *Root) ReadLink(name string) (string, error) {
+	_, real, err := r.find("readlink", name, false)
+	if err != nil {
+		return "", err
+	}
+	m, inside := r.place(real)
+	target, err := m.files.ReadLink(inside)
+	if err != nil {
+		return "", &fs.PathError{Op: "readlink", Path: name, Err: cause(err)}
+	}
+	return target, nil
+}
+
+// ReadDir lists a folder, sorted by name.
+func (r *Root) ReadDir(name string) ([]fs.DirEntry, error) {
+	_, real, err := r.find("readdir", name, true)
+	if err != nil {
+		return nil, err
+	}
+	m, inside := r.place(real)
+	entries, err := m.files.ReadDir(inside)
+	if err != nil {
+		return nil, &fs.PathError{Op: "readdir", Path: name, Err: cause(err)}
+	}
+	for _, m := range r.mounts { // what is mounted in this folder hides what is there
+		if m.at == "." || path.Dir(m.at) != real {
+			continue
+		}
+		st, err := m.files.Lstat(m.base)
+		if err != nil {
+			continue
+		}
+		base := path.Base(m.at)
+		entries = slices.DeleteFunc(slices.Clone(entries), func(e fs.DirEntry) bool { return e.Name() == base })
+		entries = append(entries, fs.FileInfoToDirEntry(named{st, base}))
+	}
+	sort.SliceStable(entries, func(i, j int) bool { return entries[i].Name() < entries[j].Name() })
+	return entries, nil
+}
+
+// Open opens a file or a folder for reading.
+func (r *Root) Open(name string) (fs.File, error) {
+	st, real, err := r.find("open", name, true)
+	if err != nil {
+		return nil, err
+	}
+	if st.IsDir() {
+		entries, err := r.ReadDir(name)
+		if err != nil {
+			return nil, err
+		}
+		return &openFolder{st, entries}, nil
+	}
+	m, inside := r.place(real)
+	f, err := m.files.Open(inside)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: cause(err)}
+	}
+	return f, nil
+}
+
+// ReadFile reads a whole file of at most 64 MiB.
+func (r *Root) ReadFile(name string) ([]byte, error) { return readFile(r, name, maxFile) }
+
+// readFile reads a regular file of at most limit bytes.
+func readFile(f fs.FS, name string, limit int64) ([]byte, error) {
+	file, err := f.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	st, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case !st.Mode().IsRegular():
+		return nil, &fs.PathError{Op: "read", Path: name, Err: errors.New("no regular file")}
+	case st.Size() > limit:
+		return nil, &fs.PathError{Op: "read", Path: name, Err: fmt.Errorf("%d bytes long, the limit is %d", st.Size(), limit)}
+	}
+	b := make([]byte, st.Size())
+	if _, err := io.ReadFull(file, b); err != nil {
+		return nil, &fs.PathError{Op: "read", Path: name, Err: cause(err)}
+	}
+	return b, nil
+}
+
+// openFolder is an open folder.
+type openFolder struct {
+	st   fs.FileInfo
+	rest []fs.DirEntry
+}
+
+func (d *openFolder) Stat() (fs.FileInfo, error) { return d.st, nil }
+func (d *openFolder) Close() error               { return nil }
+func (d *openFolder) Read([]byte) (int, error) {
+	return 0, &fs.PathError{Op: "read", Path: d.st.Name(), Err: errors.New("is a directory")}
+}
+
+func (d *openFolder) ReadDir(n int) ([]fs.DirEntry, error) {
+	if n <= 0 {
+		all := d.rest
+		d.rest = nil
+		return all, nil
+	}
+	if len(d.rest) == 0 {
+		return nil, io.EOF
+	}
+	n = min(n, len(d.rest))
+	out := d.rest[:n]
+	d.rest = d.rest[n:]
+	return out, nil
+}
