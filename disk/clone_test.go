@@ -11,7 +11,7 @@ import (
 
 // On a file system that shares blocks a raw file is not copied.
 func TestConvertClones(t *testing.T) {
-	need(t, Tool{"mkfs.xfs", "xfsprogs"})
+	need(t, Tool{Name: "mkfs.xfs", Package: "xfsprogs"})
 	if os.Geteuid() != 0 {
 		t.Skip("only root can mount a file system")
 	}

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ingot-image/ingot/disk/tool"
 )
 
 // Image names an image file and the format it has, or is to have.
@@ -297,8 +299,7 @@ func Compare(ctx context.Context, a, b Image) error {
 	if err != nil {
 		return fmt.Errorf("compare %s: %w", b.Path, err)
 	}
-	var out tailBuffer
-	out.limit = stderrTail
+	out := tool.Tail{Limit: tool.TailLimit}
 	err = Run(ctx, Command{Tool: qemuImg, Args: []string{"compare", "--image-opts", sa, sb}, Stdout: &out, AcceptExit: []int{1}})
 	if err != nil {
 		return fmt.Errorf("compare %s with %s: %w", a.Path, b.Path, err)

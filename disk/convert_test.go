@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/ingot-image/ingot/disk/tool"
 )
 
 // Every format there and back, compared by qemu-img and by bytes.
@@ -259,14 +261,14 @@ func TestPendingFile(t *testing.T) {
 }
 
 func TestRun(t *testing.T) {
-	sh := Tool{"sh", "dash"}
+	sh := Tool{Name: "sh", Package: "dash"}
 	err := Run(t.Context(), Command{Tool: sh, Args: []string{"-c", "for i in $(seq 3000); do echo line $i >&2; done; exit 3"}})
 	var te *ToolError
-	if !errors.As(err, &te) || te.ExitCode != 3 || !strings.HasSuffix(te.Stderr, "line 3000") || len(te.Stderr) > stderrTail || !strings.HasPrefix(te.Stderr, "line ") {
+	if !errors.As(err, &te) || te.ExitCode != 3 || !strings.HasSuffix(te.Stderr, "line 3000") || len(te.Stderr) > tool.TailLimit || !strings.HasPrefix(te.Stderr, "line ") {
 		t.Errorf("got %v", err)
 	}
 	var missing *MissingToolError
-	err = Run(t.Context(), Command{Tool: Tool{"no-such-tool-here", "some-package"}})
+	err = Run(t.Context(), Command{Tool: Tool{Name: "no-such-tool-here", Package: "some-package"}})
 	if !errors.As(err, &missing) || !strings.Contains(err.Error(), "install the package some-package") {
 		t.Errorf("got %v", err)
 	}

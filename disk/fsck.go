@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"strings"
+
+	"github.com/ingot-image/ingot/disk/tool"
 )
 
 // UncleanError says that a file system in an image is not in order.
@@ -60,7 +62,7 @@ func CheckClean(ctx context.Context, path string) (checked int, err error) {
 
 // e2fsckOutput returns what e2fsck complains about, or nothing.
 func e2fsckOutput(ctx context.Context, image *os.File, offset int64) (string, error) {
-	out := &tailBuffer{limit: stderrTail}
+	out := &tool.Tail{Limit: tool.TailLimit}
 	err := Run(ctx, Command{Tool: e2fsck, Files: []*os.File{image}, Stdout: out,
 		Args: []string{"-f", "-n", fmt.Sprintf("%s?offset=%d", FilePath(0), offset)}})
 	var te *ToolError

@@ -101,7 +101,7 @@ func TestHybrid(t *testing.T) {
 	esp := writeFile(t, "esp", img[h.ESP().Start:h.ESP().Start+h.ESP().Size])
 	output(t, fsckVFAT, "-n", esp)
 	for name, want := range sampleBoot().ESP {
-		if got := output(t, Tool{"mtype", "mtools"}, "-i", esp, "::/"+name); got != string(want) {
+		if got := output(t, Tool{Name: "mtype", Package: "mtools"}, "-i", esp, "::/"+name); got != string(want) {
 			t.Errorf("%s: %d bytes, want %d", name, len(got), len(want))
 		}
 	}
@@ -143,7 +143,7 @@ func TestHybrid(t *testing.T) {
 // The features must be those that old GRUBs and kernels know, whatever the host's mke2fs.conf says.
 func TestRootFeatures(t *testing.T) {
 	path := makeHybrid(t, t.TempDir())
-	out := output(t, Tool{"dumpe2fs", "e2fsprogs"}, "-h", linkTo(t, path)+fmt.Sprintf("?offset=%d", sampleHybrid().Root().Start))
+	out := output(t, Tool{Name: "dumpe2fs", Package: "e2fsprogs"}, "-h", linkTo(t, path)+fmt.Sprintf("?offset=%d", sampleHybrid().Root().Start))
 	for _, want := range []string{"has_journal", "resize_inode", "metadata_csum", "64bit", "extent"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %s", want)

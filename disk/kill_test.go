@@ -22,7 +22,7 @@ func TestKilledParentLeavesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		fmt.Fprintln(out, "half")
-		Run(context.Background(), Command{Tool: Tool{"sh", "dash"}, Args: []string{"-c", "echo child $$; exec sleep 300"}, Stdout: os.Stdout})
+		Run(context.Background(), Command{Tool: Tool{Name: "sh", Package: "dash"}, Args: []string{"-c", "echo child $$; exec sleep 300"}, Stdout: os.Stdout})
 		return
 	}
 	dir := t.TempDir()

@@ -18,9 +18,9 @@ func need(t testing.TB, tools ...Tool) {
 }
 
 var (
-	sgdisk   = Tool{"sgdisk", "gdisk"}
-	fsckVFAT = Tool{"fsck.vfat", "dosfstools"}
-	debugfs  = Tool{"debugfs", "e2fsprogs"}
+	sgdisk   = Tool{Name: "sgdisk", Package: "gdisk"}
+	fsckVFAT = Tool{Name: "fsck.vfat", Package: "dosfstools"}
+	debugfs  = Tool{Name: "debugfs", Package: "e2fsprogs"}
 )
 
 // output runs a tool of somebody else and returns what it prints; a failure fails the test.

@@ -32,7 +32,7 @@ func change(t *testing.T, random *rand.Rand, path string, size int64) {
 // A copy of any image of a chain, with the overlays above it merged in, is what qemu-img makes of the whole chain.
 func TestMerge(t *testing.T) {
 	need(t, qemuImg)
-	need(t, Tool{"qemu-io", "qemu-utils"})
+	need(t, Tool{Name: "qemu-io", Package: "qemu-utils"})
 	for seed := range uint64(6) {
 		random := rand.New(rand.NewPCG(seed, 7))
 		dir := t.TempDir()

@@ -14,7 +14,7 @@ import (
 // sfdiskTable makes a disk with a table written by sfdisk.
 func sfdiskTable(t testing.TB, size int64, script string) string {
 	t.Helper()
-	tool := Tool{"sfdisk", "fdisk"}
+	tool := Tool{Name: "sfdisk", Package: "fdisk"}
 	bin, err := tool.Find()
 	if err != nil {
 		t.Skipf("skipped: %v", err)
@@ -174,11 +174,11 @@ func TestDetectFileSystem(t *testing.T) {
 		args []string
 		kind string
 	}{
-		{Tool{"mkswap", "util-linux"}, []string{"-q", "-L", "lab"}, "swap"},
+		{Tool{Name: "mkswap", Package: "util-linux"}, []string{"-q", "-L", "lab"}, "swap"},
 		{mkfsVFAT, []string{"-n", "LAB"}, "vfat"},
 		{mke2fs, []string{"-q", "-F", "-t", "ext3", "-L", "lab"}, "ext3"},
-		{Tool{"mkfs.xfs", "xfsprogs"}, []string{"-q", "-L", "lab"}, "xfs"},
-		{Tool{"mkfs.btrfs", "btrfs-progs"}, []string{"-q", "-L", "lab"}, "btrfs"},
+		{Tool{Name: "mkfs.xfs", Package: "xfsprogs"}, []string{"-q", "-L", "lab"}, "xfs"},
+		{Tool{Name: "mkfs.btrfs", Package: "btrfs-progs"}, []string{"-q", "-L", "lab"}, "btrfs"},
 	} {
 		t.Run(test.tool.Name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "fs")
@@ -194,7 +194,7 @@ func TestDetectFileSystem(t *testing.T) {
 			if err != nil || got.Type != test.kind || !strings.EqualFold(got.Label, "lab") {
 				t.Errorf("%+v, %v", got, err)
 			}
-			if want := strings.TrimSpace(output(t, Tool{"blkid", "util-linux"}, "-p", "-o", "value", "-s", "UUID", path)); got.UUID != want {
+			if want := strings.TrimSpace(output(t, Tool{Name: "blkid", Package: "util-linux"}, "-p", "-o", "value", "-s", "UUID", path)); got.UUID != want {
 				t.Errorf("UUID %s, blkid says %s", got.UUID, want)
 			}
 		})
