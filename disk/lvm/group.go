@@ -114,6 +114,13 @@ func (g *group) volumes(src image.Source, uuid string) ([]Volume, error) {
 			continue
 		}
 		v := Volume{Group: g.name, Name: name, UUID: lv.text("id")}
+		if s, ok := lv.section("segment1"); ok && s.text("type") == "snapshot" {
+			// People know a snapshot by its store of changed blocks, which is hidden, as it is of no use alone.
+			if store, ok := g.lvs.section(s.text("cow_store")); ok {
+				v.Name, v.UUID = s.text("cow_store"), store.text("id")
+			}
+			m.shadows[name] = m.shadows[v.Name]
+		}
 		view, err := m.volume(name, lv, &v.Size)
 		switch {
 		case g.problem != "":
@@ -128,8 +135,8 @@ func (g *group) volumes(src image.Source, uuid string) ([]Volume, error) {
 	return volumes, nil
 }
 
-// shadows names volumes whose segments are not their content. A snapshot's are the blocks that changed; the relation is in a hidden volume.
-// So it is with what is being merged back into its origin.
+// shadows names volumes whose segments are not their content: those of a snapshot's store are the blocks that changed since. So it is with the
+// origin that a snapshot is being merged into.
 func (g *group) shadows() map[string]string {
 	shadows := map[string]string{}
 	for _, name := range g.lvs.names {

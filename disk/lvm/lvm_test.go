@@ -105,14 +105,18 @@ func TestExtentsOfHoles(t *testing.T) {
 }
 
 func TestReasons(t *testing.T) {
-	hidden := strings.ReplaceAll(volumeText("snapshot0", "start_extent = 0\nextent_count = 1\ntype = \"snapshot\"\norigin = \"root\"\ncow_store = \"snap\""), `, "VISIBLE"`, "")
+	snapshot := strings.ReplaceAll(volumeText("snap", linear(0, 1, "pv0", 0)), `, "VISIBLE"`, "") +
+		volumeText("snapshot0", "start_extent = 0\nextent_count = 1\ntype = \"snapshot\"\norigin = \"root\"\ncow_store = \"snap\"") + volumeText("root", linear(0, 1, "pv0", 1))
+	merging := volumeText("root", linear(0, 1, "pv0", 1)) + strings.ReplaceAll(volumeText("snap", linear(0, 1, "pv0", 0))+
+		volumeText("snapshot0", "start_extent = 0\nextent_count = 1\ntype = \"snapshot\"\norigin = \"root\"\nmerging_store = \"snap\""), `, "VISIBLE"`, "")
 	tests := []struct{ name, text, want string }{
 		{"thin", volumeText("v", "start_extent = 0\nextent_count = 1\ntype = \"thin\"\nthin_pool = \"pool\""), `segments of the type "thin" are not read`},
 		{"raid1", volumeText("v", linear(0, 1, "pv0", 0), "start_extent = 1\nextent_count = 1\ntype = \"raid1\""), `segment 2: segments of the type "raid1" are not read`},
 		{"another physical volume", volumeText("v", linear(0, 1, "pv1", 0)), "a part of it lies on another physical volume (pv1, UUID " + otherUUID + ")"},
 		{"no physical volume", volumeText("v", linear(0, 1, "pv7", 0)), "there is no physical volume"},
 		{"another volume", volumeText("v", linear(0, 1, "w", 0)) + volumeText("w", linear(0, 1, "pv0", 0)), "it lies on another logical volume (w)"},
-		{"snapshot", volumeText("snap", linear(0, 1, "pv0", 0)) + volumeText("root", linear(0, 1, "pv0", 1)) + hidden, "it is a snapshot of root"},
+		{"snapshot", snapshot, "it is a snapshot of root"},
+		{"merging", merging, "the snapshot snap is being merged into it"},
 		{"beyond the end", volumeText("v", linear(0, 1, "pv0", 48)), "beyond the end"},
 		{"negative", volumeText("v", linear(0, 1, "pv0", -1)), "beyond the end"},
 		{"overflow", volumeText("v", linear(0, 1, "pv0", 1<<62)), "beyond the end"},
