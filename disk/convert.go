@@ -57,7 +57,7 @@ func convert(ctx context.Context, src, dst Image, progress Progress, extra []str
 	if err != nil {
 		return fail(err)
 	}
-	in, size, err := openRegular(src.Path)
+	in, _, err := openRegular(src.Path)
 	if err != nil {
 		return fail(err)
 	}
@@ -70,7 +70,7 @@ func convert(ctx context.Context, src, dst Image, progress Progress, extra []str
 	defer out.Close()
 	switch {
 	case src.Format == Raw && dst.Format == VMDK && len(dst.Options) == 0:
-		err = writeVMDK(ctx, out.File, in, size, filepath.Base(dst.Path), progress)
+		err = writeVMDK(ctx, out.File, in, filepath.Base(dst.Path), progress)
 	case src.Format == Raw && dst.Format == Raw && clone(out.File, in) == nil:
 		if progress != nil {
 			progress(1)

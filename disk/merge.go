@@ -1,7 +1,6 @@
 package disk
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,6 +11,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ingot-image/ingot/disk/image"
 )
 
 // Merge writes into a raw file what overlays on its disk have changed. The file is a copy of the image that the lowest overlay lies on, as
@@ -151,10 +152,13 @@ func (m *merge) apply(ctx context.Context, e mapEntry) error {
 	return m.copy(ctx, e)
 }
 
+// mergePiece is how much is copied at once, in bytes.
+const mergePiece = 64 << 10
+
 // copy copies a range of an overlay. Pieces of zeros become holes.
 func (m *merge) copy(ctx context.Context, e mapEntry) error {
 	if m.buffer == nil {
-		m.buffer = make([]byte, vmdkGrain)
+		m.buffer = make([]byte, mergePiece)
 	}
 	for done := int64(0); done < e.Length; {
 		if err := context.Cause(ctx); err != nil {
@@ -167,7 +171,7 @@ func (m *merge) copy(ctx context.Context, e mapEntry) error {
 			return err
 		}
 		clear(piece[n:])
-		if bytes.Equal(piece, zeroGrain[:len(piece)]) {
+		if image.IsZero(piece) {
 			err = m.zero(e.Start+done, int64(len(piece)))
 		} else {
 			_, err = m.raw.WriteAt(piece, e.Start+done)
@@ -189,8 +193,9 @@ func (m *merge) zero(at, length int64) error {
 	if !errors.Is(err, syscall.EOPNOTSUPP) && !errors.Is(err, syscall.ENOSYS) {
 		return err
 	}
-	for done := int64(0); done < length; done += vmdkGrain {
-		if _, err := m.raw.WriteAt(zeroGrain[:min(vmdkGrain, length-done)], at+done); err != nil {
+	zeros := make([]byte, min(mergePiece, length))
+	for done := int64(0); done < length; done += mergePiece {
+		if _, err := m.raw.WriteAt(zeros[:min(mergePiece, length-done)], at+done); err != nil {
 			return err
 		}
 	}

@@ -29,6 +29,32 @@ func change(t *testing.T, random *rand.Rand, path string, size int64) {
 	}
 }
 
+// sparseDisk writes a raw file with random data at random places, some of it written zeros.
+func sparseDisk(t *testing.T, random *rand.Rand, size int64, pieces int) string {
+	t.Helper()
+	f, err := os.Create(filepath.Join(t.TempDir(), "sparse.raw"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.Truncate(size); err != nil {
+		t.Fatal(err)
+	}
+	for i := range pieces {
+		data := make([]byte, 1+random.IntN(200_000))
+		if i%4 != 0 {
+			for j := range data {
+				data[j] = byte(random.Uint32N(1 << uint(1+i%8)))
+			}
+		}
+		at := random.Int64N(size)
+		if _, err := f.WriteAt(data[:min(int64(len(data)), size-at)], at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return f.Name()
+}
+
 // A copy of any image of a chain, with the overlays above it merged in, is what qemu-img makes of the whole chain.
 func TestMerge(t *testing.T) {
 	need(t, qemuImg)

@@ -45,6 +45,7 @@ func vmdkHeader(descriptor string, edit func(b []byte)) []byte {
 	le.PutUint64(b[36:], 20)
 	le.PutUint32(b[44:], 512)
 	le.PutUint64(b[56:], 21)
+	copy(b[73:], "\n \r\n")
 	copy(b[512:], descriptor)
 	if edit != nil {
 		edit(b)
