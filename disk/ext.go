@@ -31,7 +31,10 @@ type Ext struct {
 	inodes                         uint32
 	firstMetaBG                    uint32
 	metaBG, sparseSuper            bool
+	backups                        *[2]uint32 // groups with a copy of the superblock, where sparse_super2 names them
 }
+
+var errOutsideExt = errors.New("lies outside the file system")
 
 var _ interface {
 	fs.StatFS
@@ -103,6 +106,9 @@ func NewExt(r *io.SectionReader) (*Ext, error) {
 		blocksPerGroup: le.Uint32(sb[0x20:]), inodesPerGroup: le.Uint32(sb[0x28:]),
 		metaBG: incompat&extIncompatMetaBG != 0, firstMetaBG: le.Uint32(sb[0x104:]),
 		sparseSuper: le.Uint32(sb[0x64:])&1 != 0}
+	if le.Uint32(sb[0x5c:])&extCompatSparse2 != 0 {
+		e.backups = &[2]uint32{le.Uint32(sb[0x24c:]), le.Uint32(sb[0x250:])}
+	}
 	if le.Uint32(sb[0x4c:]) > 0 {
 		e.inodeSize = int64(le.Uint16(sb[0x58:]))
 	}
@@ -129,7 +135,7 @@ func (e *Ext) Close() error {
 func (e *Ext) block(n uint64) ([]byte, error) {
 	b := make([]byte, e.blockSize)
 	if n == 0 || n > uint64(e.size/e.blockSize) {
-		return nil, fmt.Errorf("block %d lies outside the file system", n)
+		return nil, fmt.Errorf("block %d %w", n, errOutsideExt)
 	}
 	if _, err := io.ReadFull(io.NewSectionReader(e.r, int64(n)*e.blockSize, e.blockSize), b); err != nil {
 		return nil, fmt.Errorf("read block %d: %w", n, err)
@@ -141,12 +147,16 @@ func (e *Ext) block(n uint64) ([]byte, error) {
 func (e *Ext) descriptor(g uint32) ([]byte, error) {
 	perBlock := uint32(e.blockSize / e.descSize)
 	i := g / perBlock
-	loc := uint64(e.firstDataBlock) + 1 + uint64(i)
+	super := uint64(extSuperOffset / e.blockSize) // its block, which with bigalloc is not always the first of the first group
+	loc := super + 1 + uint64(i)
 	if e.metaBG && i >= e.firstMetaBG {
 		first := i * perBlock
 		loc = uint64(e.firstDataBlock) + uint64(first)*uint64(e.blocksPerGroup)
 		if e.hasSuper(first) {
 			loc++
+		}
+		if first == 0 {
+			loc = super + 1
 		}
 	}
 	b, err := e.block(loc)
@@ -157,8 +167,11 @@ func (e *Ext) descriptor(g uint32) ([]byte, error) {
 	return b[off : off+e.descSize], nil
 }
 
-// hasSuper: with sparse_super, groups 0, 1 and the powers of 3, 5 and 7 hold a copy of the superblock.
+// hasSuper: with sparse_super, groups 0, 1 and the powers of 3, 5 and 7 hold a copy of the superblock; with sparse_super2 two that it names.
 func (e *Ext) hasSuper(g uint32) bool {
+	if e.backups != nil {
+		return g == 0 || g == e.backups[0] || g == e.backups[1]
+	}
 	if g <= 1 || !e.sparseSuper {
 		return true
 	}

@@ -84,6 +84,8 @@ func DetectFileSystem(r io.ReaderAt, size int64) (FileSystem, error) {
 // Feature bits and states of the ext superblock: Linux fs/ext4/ext4.h.
 const (
 	extCompatJournal   = 0x4
+	extCompatExclude   = 0x100
+	extCompatSparse2   = 0x200
 	extIncompatFiletyp = 0x2
 	extIncompatRecover = 0x4
 	extIncompatMetaBG  = 0x10
@@ -98,6 +100,10 @@ const (
 	extIncompatEncrypt = 0x10000
 	extIncompatCasefld = 0x20000
 	extROHugeFile      = 0x8
+	extROGDTCsum       = 0x10
+	extROBigalloc      = 0x200
+	extROMetadataCsum  = 0x400
+	extROOrphanPresent = 0x10000
 	extStateValid      = 0x1
 	extStateErrors     = 0x2
 )

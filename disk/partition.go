@@ -26,6 +26,9 @@ type Partition struct {
 	FileSystem FileSystem
 }
 
+// isExtended tells whether it is the partition of an MBR disk that holds the logical ones.
+func (p Partition) isExtended() bool { return p.Type == "0x05" || p.Type == "0x0f" || p.Type == "0x85" }
+
 // Partition types that matter for booting.
 const (
 	TypeBIOSBoot = "21686148-6449-6E6F-744E-656564454649"
@@ -120,7 +123,7 @@ func readTable(r io.ReaderAt, size int64) (Table, error) {
 		e := Partition{Index: p.Index, Start: int64(p.Start) * sectorSize, Size: int64(p.Size) * sectorSize,
 			Type: fmt.Sprintf("0x%02x", byte(p.Type)), GUID: fmt.Sprintf("%s-%02x", m.UUID(), p.Index), Active: p.Bootable}
 		t.Partitions = append(t.Partitions, e)
-		if p.Type == 0x05 || p.Type == 0x0f || p.Type == 0x85 {
+		if e.isExtended() {
 			logical, err := logicalPartitions(r, size, m.UUID(), int64(p.Start))
 			if err != nil {
 				return t, err
