@@ -15,7 +15,7 @@ import (
 	"github.com/ingot-image/ingot/disk/image"
 )
 
-var dumpe2fs = Tool{"dumpe2fs", "e2fsprogs"}
+var dumpe2fs = Tool{Name: "dumpe2fs", Package: "e2fsprogs"}
 
 // dirtyFree writes random bytes to both ends of the ranges of blocks that dumpe2fs calls free and returns which they are, in order and joined.
 func dirtyFree(t *testing.T, path string, offset int64) []image.Extent {

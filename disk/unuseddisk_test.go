@@ -16,10 +16,10 @@ import (
 )
 
 var (
-	mdel   = Tool{"mdel", "mtools"}
-	mdir   = Tool{"mdir", "mtools"}
-	mcat   = Tool{"mtype", "mtools"}
-	mkswap = Tool{"mkswap", "util-linux"}
+	mdel   = Tool{Name: "mdel", Package: "mtools"}
+	mdir   = Tool{Name: "mdir", Package: "mtools"}
+	mcat   = Tool{Name: "mtype", Package: "mtools"}
+	mkswap = Tool{Name: "mkswap", Package: "util-linux"}
 )
 
 func randomFile(t *testing.T, size int64) string {
