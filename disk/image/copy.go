@@ -84,7 +84,7 @@ func (c *copying) run(ctx context.Context) error {
 	work := make(chan *parcel)
 	queues := make([]chan *parcel, len(c.writers))
 	for i := range queues {
-		queues[i] = make(chan *parcel, 2*c.workers)
+		queues[i] = make(chan *parcel, c.workers+min(c.workers, 4))
 	}
 	var group sync.WaitGroup
 	for range c.workers {
@@ -108,7 +108,7 @@ func (c *copying) run(ctx context.Context) error {
 					}
 				}
 				if done += p.held; i == 0 && c.progress != nil && ctx.Err() == nil {
-					c.progress(done, c.total)
+					c.progress(min(done, c.total), c.total) // a source may have grown since it was counted
 				}
 				if p.users.Add(-1) == 0 {
 					c.buffers.Put(p.buffer)

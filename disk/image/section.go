@@ -37,3 +37,11 @@ func (s section) Extents(ctx context.Context, f func(Extent) error) error {
 	}
 	return err
 }
+
+// Unchanged asks the disk that the section is of.
+func (s section) Unchanged() error {
+	if u, ok := s.src.(Unchanged); ok {
+		return u.Unchanged()
+	}
+	return nil
+}
