@@ -57,11 +57,13 @@ func rawDisk(t *testing.T) string {
 	return path
 }
 
-// unpack unpacks a box by tar, in the way Vagrant does, and gives its members by the standard library.
+// unpack unpacks a box by bsdtar, with the options that Vagrant gives it, and by tar, and gives its members by the standard library.
 func unpack(t *testing.T, path string, want ...string) (dir string, members map[string][]byte) {
 	t.Helper()
 	dir = t.TempDir()
 	tool(t, "tar", "-C", dir, "-xf", path)
+	other := t.TempDir()
+	tool(t, "bsdtar", "-v", "-x", "-m", "-C", other, "-f", path)
 	if list := tool(t, "tar", "-tf", path); list != strings.Join(want, "\n")+"\n" {
 		t.Errorf("tar lists\n%swant %q", list, want)
 	}
@@ -82,8 +84,10 @@ func unpack(t *testing.T, path string, want ...string) (dir string, members map[
 		if members[h.Name], err = io.ReadAll(r); err != nil {
 			t.Fatal(err)
 		}
-		if b, err := os.ReadFile(filepath.Join(dir, h.Name)); err != nil || !bytes.Equal(b, members[h.Name]) {
-			t.Errorf("tar does not unpack %s as it is: %v", h.Name, err)
+		for _, d := range []string{dir, other} {
+			if b, err := os.ReadFile(filepath.Join(d, h.Name)); err != nil || !bytes.Equal(b, members[h.Name]) {
+				t.Errorf("%s is not unpacked as it is: %v", h.Name, err)
+			}
 		}
 	}
 	if got := slices.Sorted(maps.Keys(members)); !slices.Equal(got, slices.Sorted(slices.Values(want))) {
@@ -97,6 +101,20 @@ func checkMetadata(t *testing.T, b []byte, want map[string]any) {
 	var got map[string]any
 	if err := json.Unmarshal(b, &got); err != nil || !maps.Equal(got, want) {
 		t.Errorf("metadata %s, %v; want %v", b, err, want)
+	}
+}
+
+// checkVagrant lets Vagrant, where it is there, take a box into its collection.
+func checkVagrant(t *testing.T, path, provider string) {
+	t.Helper()
+	if _, err := exec.LookPath("vagrant"); err != nil {
+		t.Log("vagrant is not installed: it is not asked")
+		return
+	}
+	cmd := exec.Command("vagrant", "box", "add", "--name", "test", path)
+	cmd.Env = append(os.Environ(), "VAGRANT_HOME="+t.TempDir(), "VAGRANT_CHECKPOINT_DISABLE=1")
+	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "Successfully added box 'test' (v0) for '"+provider+"'") {
+		t.Errorf("vagrant: %v\n%s", err, out)
 	}
 }
 
@@ -144,6 +162,7 @@ func TestPackLibvirt(t *testing.T) {
 	dir, members := unpack(t, path, "metadata.json", "Vagrantfile", "box.img")
 	checkMetadata(t, members["metadata.json"], map[string]any{"provider": "libvirt", "format": "qcow2", "virtual_size": 1.0})
 	checkRuby(t, filepath.Join(dir, "Vagrantfile"))
+	checkVagrant(t, path, "libvirt")
 	tool(t, "qemu-img", "compare", "-f", "raw", "-F", "qcow2", raw, filepath.Join(dir, "box.img"))
 }
 
@@ -236,6 +255,9 @@ func TestVirtualBox(t *testing.T) {
 			dir, members := unpack(t, path, "metadata.json", "Vagrantfile", "box.ovf", "box-disk001.vmdk")
 			checkMetadata(t, members["metadata.json"], map[string]any{"provider": "virtualbox"})
 			checkRuby(t, filepath.Join(dir, "Vagrantfile"))
+			if firmware == "efi" {
+				checkVagrant(t, path, "virtualbox")
+			}
 			if got := strings.Contains(string(members["Vagrantfile"]), `"--firmware", "efi"`); got != (firmware == "efi") {
 				t.Errorf("Vagrantfile of firmware %s:\n%s", firmware, members["Vagrantfile"])
 			}

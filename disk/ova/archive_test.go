@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -88,6 +89,16 @@ func TestOpenOthers(t *testing.T) {
 	}
 }
 
+// Of several machines it is the one that the disk is in.
+func TestOpenCollection(t *testing.T) {
+	text := strings.NewReplacer("<VirtualSystem ", "<VirtualSystemCollection><VirtualSystem><Name>first</Name></VirtualSystem><VirtualSystem ", "<Info/></VirtualSystem>",
+		"<VirtualHardwareSection><Item><HostResource>ovf:/disk/d</HostResource></Item></VirtualHardwareSection></VirtualSystem></VirtualSystemCollection>").Replace(envelopeOf(oneFile, oneDisk))
+	a, err := openBytes(pack(t, file{"d.ovf", text}, file{"d.vmdk", "disk"}))
+	if err != nil || a.Machine.Name != "vm" {
+		t.Errorf("%+v, %v", a, err)
+	}
+}
+
 func TestOpenRefuses(t *testing.T) {
 	disk := file{"d.vmdk", "disk"}
 	long := strings.Repeat("<a>", 20_000)
@@ -115,7 +126,8 @@ func TestOpenRefuses(t *testing.T) {
 		{"deep", pack(t, file{"d.ovf", "<Envelope>" + long}, disk), nil, "descriptor"},
 		{"large descriptor", pack(t, file{"d.ovf", strings.Repeat(" ", maxDescriptor+1)}, disk), nil, "more than"},
 		{"no machine", pack(t, file{"d.ovf", `<Envelope><DiskSection>` + oneDisk + `</DiskSection></Envelope>`}, disk), nil, "VirtualSystem"},
-		{"several machines", pack(t, file{"d.ovf", `<Envelope><VirtualSystemCollection/></Envelope>`}, disk), ErrSeveralDisks, "several machines"},
+		{"empty collection", pack(t, file{"d.ovf", `<Envelope><VirtualSystemCollection/></Envelope>`}, disk), nil, "VirtualSystem"},
+		{"OVF 0.9", pack(t, file{"d.ovf", `<Envelope xmlns="http://www.vmware.com/schema/ovf/1/envelope"/>`}, disk), errors.ErrUnsupported, "OVF 0.9"},
 		{"no disk", pack(t, file{"d.ovf", envelopeOf(oneFile, `<Disk diskId="d" capacity="5"/>`)}, disk), ErrNoDisk, "no disk"},
 		{"two disks", pack(t, file{"d.ovf", envelopeOf(oneFile, oneDisk+strings.ReplaceAll(oneDisk, `"d"`, `"e"`))}, disk), ErrSeveralDisks, `"d" and "e"`},
 		{"delta disk", pack(t, file{"d.ovf", envelopeOf(oneFile, strings.Replace(oneDisk, "/>", ` ovf:parentRef="p"/>`, 1))}, disk), nil, "what changed"},
@@ -217,6 +229,20 @@ func TestVerify(t *testing.T) {
 				t.Errorf("cancelled: %v", err)
 			}
 		}
+	}
+}
+
+// A descriptor full of empty elements takes memory in proportion to its length, which is bounded.
+func TestOpenMemory(t *testing.T) {
+	items := strings.Repeat("<Item/>", (maxDescriptor-200)/7)
+	b := pack(t, file{"d.ovf", "<Envelope><VirtualSystem><VirtualHardwareSection>" + items + "</VirtualHardwareSection></VirtualSystem></Envelope>"})
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if _, err := openBytes(b); !errors.Is(err, ErrNoDisk) {
+		t.Error(err)
+	}
+	if runtime.ReadMemStats(&after); after.TotalAlloc-before.TotalAlloc > 200<<20 {
+		t.Errorf("%d MiB of memory were taken", (after.TotalAlloc-before.TotalAlloc)>>20)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"math"
 	"math/bits"
@@ -22,7 +23,7 @@ type envelope struct {
 	Files      []reference `xml:"References>File"`
 	Disks      []diskDesc  `xml:"DiskSection>Disk"`
 	Systems    []system    `xml:"VirtualSystem"`
-	Collection *struct{}   `xml:"VirtualSystemCollection"`
+	Collection []system    `xml:"VirtualSystemCollection>VirtualSystem"` // as vCloud writes, even for one
 }
 
 type reference struct {
@@ -84,10 +85,11 @@ func parse(text []byte) (*envelope, error) {
 
 // machine says what of a machine is understood, and refuses one that has not got exactly one disk with content.
 func (e *envelope) machine() (Machine, error) {
-	if e.Collection != nil || len(e.Systems) > 1 {
-		return Machine{}, fmt.Errorf("the OVA holds several machines: %w", ErrSeveralDisks)
+	systems := append(e.Systems, e.Collection...)
+	if strings.HasPrefix(e.XMLName.Space, "http://www.vmware.com/schema/ovf/") {
+		return Machine{}, fmt.Errorf("the OVA has a descriptor of OVF 0.9: %w", errors.ErrUnsupported)
 	}
-	if len(e.Systems) == 0 {
+	if len(systems) == 0 {
 		return Machine{}, image.Damaged(image.OVA, "its descriptor has no VirtualSystem")
 	}
 	disks := e.filled()
@@ -99,7 +101,8 @@ func (e *envelope) machine() (Machine, error) {
 	case disks[0].Parent != "":
 		return Machine{}, image.Damaged(image.OVA, "its disk %q is what changed of another one", disks[0].ID)
 	}
-	s, d := e.Systems[0], disks[0]
+	d := disks[0]
+	s := systems[max(0, slices.IndexFunc(systems, func(s system) bool { return slices.ContainsFunc(s.Hardware.Items, d.attached) }))]
 	m := Machine{Name: cmp.Or(s.Name, s.ID), Type: s.Hardware.Type, GuestID: s.OS.GuestID, OSDescription: s.OS.Description}
 	m.OSID, _ = strconv.Atoi(s.OS.ID)
 	m.Disk = Disk{Format: d.Format, Capacity: bytesOf(d.Capacity, d.Units), Populated: bytesOf(d.Populated, "")}
@@ -111,7 +114,7 @@ func (e *envelope) machine() (Machine, error) {
 			m.SecureBoot = m.SecureBoot || strings.EqualFold(c.Value, "true")
 		}
 	}
-	m.hardware(s.Hardware.Items, d.ID)
+	m.hardware(s.Hardware.Items, d)
 	return m, nil
 }
 
@@ -123,7 +126,10 @@ const (
 	typeDisk      = "17"
 )
 
-func (m *Machine) hardware(items []element, disk string) {
+// attached tells whether an item is the drive that the disk is in.
+func (d diskDesc) attached(i element) bool { return strings.HasSuffix(i.Resource, "/disk/"+d.ID) }
+
+func (m *Machine) hardware(items []element, disk diskDesc) {
 	controllers := map[string]string{}
 	parent := ""
 	for _, i := range items {
@@ -135,7 +141,7 @@ func (m *Machine) hardware(items []element, disk string) {
 		case typeEthernet:
 			m.NetworkAdapter = cmp.Or(m.NetworkAdapter, i.SubType)
 		case typeDisk:
-			if strings.HasSuffix(i.Resource, "/disk/"+disk) {
+			if disk.attached(i) {
 				parent = i.Parent
 			}
 		case "5":

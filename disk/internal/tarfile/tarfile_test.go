@@ -92,11 +92,13 @@ func TestWriter(t *testing.T) {
 			if _, err := r.Next(); err != io.EOF {
 				t.Errorf("behind the last member: %v", err)
 			}
-			if _, err := exec.LookPath("tar"); err != nil {
-				t.Skip("tar is not installed")
-			}
-			if out, err := exec.Command("tar", "-tf", path).CombinedOutput(); err != nil || string(out) != "first\nlarge\nlast\n" {
-				t.Errorf("tar: %v\n%s", err, out)
+			for _, tool := range []string{"tar", "bsdtar"} { // GNU's, and Vagrant's
+				if _, err := exec.LookPath(tool); err != nil {
+					t.Skipf("%s is not installed", tool)
+				}
+				if out, err := exec.Command(tool, "-tf", path).CombinedOutput(); err != nil || string(out) != "first\nlarge\nlast\n" {
+					t.Errorf("%s: %v\n%s", tool, err, out)
+				}
 			}
 		})
 	}
