@@ -30,16 +30,17 @@ func FilePath(i int) string { return tool.FilePath(i) }
 
 // Tools returns the host programs that this package runs. None is needed before the function that uses it is called.
 func Tools() []Tool {
-	return []Tool{qemuImg, mke2fs, e2fsck, mkfsVFAT, mcopy, mmd}
+	return []Tool{qemuImg, mke2fs, e2fsck, resize2fs, mkfsVFAT, mcopy, mmd}
 }
 
 var (
-	qemuImg  = Tool{Name: "qemu-img", Package: "qemu-utils"}
-	mke2fs   = Tool{Name: "mke2fs", Package: "e2fsprogs"}
-	e2fsck   = Tool{Name: "e2fsck", Package: "e2fsprogs"}
-	mkfsVFAT = Tool{Name: "mkfs.vfat", Package: "dosfstools"}
-	mcopy    = Tool{Name: "mcopy", Package: "mtools"}
-	mmd      = Tool{Name: "mmd", Package: "mtools"}
+	qemuImg   = Tool{Name: "qemu-img", Package: "qemu-utils"}
+	mke2fs    = Tool{Name: "mke2fs", Package: "e2fsprogs"}
+	e2fsck    = Tool{Name: "e2fsck", Package: "e2fsprogs"}
+	resize2fs = Tool{Name: "resize2fs", Package: "e2fsprogs"}
+	mkfsVFAT  = Tool{Name: "mkfs.vfat", Package: "dosfstools"}
+	mcopy     = Tool{Name: "mcopy", Package: "mtools"}
+	mmd       = Tool{Name: "mmd", Package: "mtools"}
 )
 
 // NoSpaceError says that a file system is full.
