@@ -29,9 +29,11 @@ type stack struct {
 	size     int64 // of the disk, in bytes
 	// prepare is what is done to the base after its boot and before its layer is saved; nil: nothing.
 	prepare func(context.Context) error
-	folders func(elem ...string) string // names a file in the workspace
-	tell    func(Event)
-	warm    *warmth // nil: no layers are used
+	// preparation says what prepare does, as far as it decides what layers hold beyond what they always do.
+	preparation string
+	folders     func(elem ...string) string // names a file in the workspace
+	tell        func(Event)
+	warm        *warmth // nil: no layers are used
 
 	base qemu.Image // the parent image's disk
 	// own are the overlays that the machine has been given and no layer holds, each on top of the one before: it writes to the last. Below
@@ -66,6 +68,9 @@ func (s *stack) root(store *layer.Store, qemuVersion string) layer.Root {
 		parts = append(parts, "direct", s.direct.append, seed.DirectAppend, fmt.Sprint(initrd))
 	} else {
 		parts = append(parts, "firmware", string(config.Firmware.Kind), s.hostname)
+	}
+	if s.preparation != "" {
+		parts = append(parts, "prepared", s.preparation)
 	}
 	return layer.Root{Disk: store.Sum(parts...), Machine: store.Sum("machine", config.Identity(qemuVersion))}
 }

@@ -50,6 +50,9 @@ type ExtStat struct {
 	Links    uint16
 }
 
+// Owner gives the numbers of the file's user and group.
+func (s ExtStat) Owner() (uid, gid uint32) { return s.UID, s.GID }
+
 const (
 	extRootInode    = 2
 	extMaxDir       = 64 << 20 // bytes of a folder that are read
