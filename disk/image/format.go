@@ -1,6 +1,7 @@
 package image
 
 import (
+	"errors"
 	"fmt"
 	"io"
 )
@@ -114,6 +115,9 @@ func (h Headers) At(what string, off, n int64) ([]byte, error) {
 	}
 	b := make([]byte, n)
 	if _, err := io.ReadFull(io.NewSectionReader(h.R, off, n), b); err != nil {
+		if errors.Is(err, io.EOF) { // no end of the disk, but a file that has become shorter
+			err = io.ErrUnexpectedEOF
+		}
 		return nil, fmt.Errorf("read %s: %w", what, err)
 	}
 	return b, nil

@@ -236,10 +236,15 @@ func (r *Reader) fetch(x *expander, grain int64, table []uint32, damaged func(st
 		return err
 	}
 	at := int64(table[0]) * sectorSize
-	// Where the next grain begins, this one has ended, as a rule; else it is no longer than it was before, as a rule.
+	// As a rule a grain has ended where the next one begins, and is not longer than it was before.
 	guess := s.grainSize + sectorSize
-	if len(table) > 1 && table[1] > table[0] {
-		guess = min(guess, int64(table[1]-table[0])*sectorSize)
+	for _, next := range table[1:] {
+		if next > table[0] {
+			guess = min(guess, int64(next-table[0])*sectorSize)
+		}
+		if next > zeroGrain {
+			break
+		}
 	}
 	if most := 2*s.grainSize + sectorSize; int64(cap(x.data)) < most {
 		x.data = make([]byte, most)
