@@ -45,7 +45,7 @@ type ShrinkReport struct {
 // kept.
 //
 // Errors: [UncleanError], [MissingToolError], [NoSpaceError], [ToolError], ctx's cause, or what is in the way: a last partition with something
-// else in it, a logical one, a hybrid MBR.
+// else in it, a logical one, a hybrid MBR, a boot loader that knows the blocks of its files by number.
 func Shrink(ctx context.Context, path string, o ShrinkOptions) (ShrinkReport, error) {
 	report, err := shrink(ctx, path, o, unix.FALLOC_FL_INSERT_RANGE)
 	if err != nil {
@@ -149,9 +149,11 @@ func lastPartition(raw *image.File, path string) (Table, Partition, error) {
 		return table, last, &UncleanError{path, last.Index, f.Type, "marked as not cleanly unmounted or as having errors"}
 	}
 	if table.Kind == "gpt" {
-		return table, last, plainProtectiveMBR(raw)
+		if err := plainProtectiveMBR(raw); err != nil {
+			return table, last, err
+		}
 	}
-	return table, last, nil
+	return table, last, findsFilesByPlace(raw, last)
 }
 
 // ext4Copy copies what is used of a partition into a file without a name beside the disk. resize2fs cannot work in the disk itself: it cuts the file

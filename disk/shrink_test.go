@@ -232,6 +232,23 @@ func TestShrinkRefuses(t *testing.T) {
 			poke(t, p, 512, 'X')
 			return p
 		}, "primary partition table is damaged"},
+		{"extlinux", func() string {
+			p := ext(small, 4*mib)
+			poke(t, p, 4*mib, 0xeb, 0x58)
+			poke(t, p, 4*mib+510, 0x55, 0xaa)
+			return p
+		}, "boot loader in its first sector"},
+		{"GRUB by block lists", func() string {
+			p := ext(smallDOS, 4*mib)
+			poke(t, p, 0x5c, 0, 0x40, 0, 0, 0, 0, 0, 0)
+			poke(t, p, 0x180, []byte("GRUB \x00Geom")...)
+			return p
+		}, "core.img is a file in partition 2"},
+		{"LILO", func() string {
+			p := ext(smallDOS, 4*mib)
+			poke(t, p, 6, []byte("LILO")...)
+			return p
+		}, "LILO"},
 		{"overlap", func() string {
 			p := ext(smallDOS, 4*mib)
 			poke(t, p, mbrEntries+12, 0, 0x80, 0, 0)

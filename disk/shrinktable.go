@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -23,6 +24,30 @@ func plainProtectiveMBR(raw *image.File) error {
 		if t := b[mbrEntries+16*i+4]; t != 0 && t != 0xee {
 			return errors.New("the disk has a hybrid MBR, which names partitions beside its GPT: make it a protective one first (gdisk, expert menu, n)")
 		}
+	}
+	return nil
+}
+
+// findsFilesByPlace refuses boot loaders that know by number the blocks of their files in a partition: resize2fs moves blocks. GRUB in a BIOS boot
+// partition or behind the MBR, and all that boots by UEFI, do not mind.
+func findsFilesByPlace(raw *image.File, p Partition) error {
+	mbr, own := make([]byte, sectorSize), make([]byte, sectorSize)
+	if _, err := raw.ReadAt(mbr, 0); err != nil {
+		return err
+	}
+	if _, err := raw.ReadAt(own, p.Start); err != nil {
+		return err
+	}
+	if own[510] == 0x55 && own[511] == 0xaa && !image.IsZero(own[:510]) {
+		return fmt.Errorf("partition %d has a boot loader in its first sector (extlinux, LILO, GRUB), which would not find its files again", p.Index)
+	}
+	if string(mbr[6:10]) == "LILO" {
+		return errors.New("the disk is booted by LILO, which would not find its files again")
+	}
+	// boot.img of GRUB has the number of the sector where core.img begins: grub-core/boot/i386/pc/boot.S, kernel_sector.
+	core := binary.LittleEndian.Uint64(mbr[0x5c:])
+	if bytes.Contains(mbr[:440], []byte("GRUB ")) && core >= uint64(p.Start/sectorSize) && core < uint64((p.Start+p.Size)/sectorSize) {
+		return fmt.Errorf("GRUB's core.img is a file in partition %d (installed with block lists), which boot.img would not find again: install it into a BIOS boot partition or behind the MBR", p.Index)
 	}
 	return nil
 }
