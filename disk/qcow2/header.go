@@ -1,4 +1,3 @@
-// Package qcow2 reads QEMU's copy-on-write images: QEMU, docs/interop/qcow2.txt.
 package qcow2
 
 import (
@@ -12,10 +11,30 @@ import (
 // Probe reads the headers of an image, size bytes long. Nothing outside of it is opened. The error is an [image.FormatError] when they are damaged or the file is cut off.
 func Probe(r io.ReaderAt, size int64) (image.Info, error) {
 	m := file{image.Headers{R: r, Size: size, Format: image.Qcow2}}
-	info, err := m.info()
+	info, l, err := m.parse()
+	if err == nil {
+		err = m.tables(&info, l)
+	}
 	info.Format, info.FileSize = image.Qcow2, size
 	return info, err
 }
+
+// layout is what the header says about where things are.
+type layout struct {
+	version      uint32
+	bits         uint // of the cluster size
+	cluster      int64
+	entry        int64 // bytes of an entry of an L2 table
+	size         int64 // of the disk
+	incompatible uint64
+	zstd         bool  // compresses clusters, not zlib
+	l1           int64 // offset of the L1 table
+	l1Entries    int64
+	l1Needed     int64 // entries that the disk's size needs
+}
+
+// span is how many bytes of the disk an L2 table describes: at most 2^39, or 2^38 with extended entries.
+func (l layout) span() int64 { return l.cluster / l.entry * l.cluster }
 
 // file is an image file under inspection.
 type file struct{ image.Headers }
@@ -35,10 +54,19 @@ const (
 
 	maxL1      = 32 << 20 // bytes, QCOW_MAX_L1_SIZE of QEMU
 	offsetMask = 0x00fffffffffffe00
+
+	compressedFlag = 1 << 62 // of an L2 entry
+	zeroFlag       = 1 << 0
 )
 
-// info reads a version 2 or 3 header, its extensions, and checks that the tables it names lie within the file.
-func (m file) info() (image.Info, error) {
+// parse reads a version 2 or 3 header and its extensions, and checks that the tables that it names lie within the file.
+func (m file) parse() (image.Info, layout, error) {
+	var l layout
+	info, err := m.header(&l)
+	return info, l, err
+}
+
+func (m file) header(l *layout) (image.Info, error) {
 	be := binary.BigEndian
 	h, err := m.At("header", 0, 72)
 	if err != nil {
@@ -59,6 +87,7 @@ func (m file) info() (image.Info, error) {
 	}
 	info := image.Info{Variant: fmt.Sprintf("v%d", version), VirtualSize: int64(size), ClusterSize: cluster, Encrypted: be.Uint32(h[32:]) != 0}
 	headerLen, incompatible := int64(72), uint64(0)
+	*l = layout{version: version, bits: uint(bits), cluster: cluster, entry: 8, size: int64(size), l1: int64(be.Uint64(h[40:])), l1Entries: int64(be.Uint32(h[36:]))}
 	if version == 3 {
 		if h, err = m.At("header", 0, 104); err != nil {
 			return info, err
@@ -70,6 +99,15 @@ func (m file) info() (image.Info, error) {
 		headerLen = int64(be.Uint32(h[100:]))
 		if headerLen < 104 || headerLen > cluster {
 			return info, image.Damaged(image.Qcow2, "header_length is %d with clusters of %d bytes", headerLen, cluster)
+		}
+	}
+	l.incompatible = incompatible
+	if err := m.compression(l, headerLen); err != nil {
+		return info, err
+	}
+	if incompatible&extendedL2 != 0 {
+		if l.entry = 16; bits < 14 {
+			return info, image.Damaged(image.Qcow2, "subclusters in clusters of %d bytes", cluster)
 		}
 	}
 	if incompatible&^known != 0 {
@@ -94,7 +132,24 @@ func (m file) info() (image.Info, error) {
 	if err := m.extensions(&info, headerLen, cluster); err != nil {
 		return info, err
 	}
-	return info, m.tables(&info, h, incompatible)
+	return info, m.checkTables(l, h)
+}
+
+// compression finds out how clusters are compressed: a byte behind the version 3 header of 104 bytes.
+func (m file) compression(l *layout, headerLen int64) error {
+	kind := byte(0)
+	if headerLen > 104 {
+		b, err := m.At("compression type", 104, 1)
+		if err != nil {
+			return err
+		}
+		kind = b[0]
+	}
+	if kind > 1 || (kind != 0) != (l.incompatible&compressionType != 0) {
+		return image.Damaged(image.Qcow2, "unknown compression type %d", kind)
+	}
+	l.zstd = kind == 1
+	return nil
 }
 
 // extensions walks the header extensions, which end with type 0 and lie within the first cluster.
@@ -130,71 +185,68 @@ func (m file) extensions(info *image.Info, off, cluster int64) error {
 	return nil
 }
 
-// tables checks the L1 table, the L2 tables it names (each of them once) and the refcount table against the file's length.
-func (m file) tables(info *image.Info, h []byte, incompatible uint64) error {
+// checkTables checks the sizes and places of the L1 and the refcount table.
+func (m file) checkTables(l *layout, h []byte) error {
 	be := binary.BigEndian
-	cluster := info.ClusterSize
-	entry := int64(8)
-	if incompatible&extendedL2 != 0 {
-		entry = 16
+	if l.l1Needed = l.size / l.span(); l.size%l.span() != 0 {
+		l.l1Needed++
 	}
-	perTable := cluster / entry
-	l1Entries := int64(be.Uint32(h[36:]))
-	l1Off := be.Uint64(h[40:])
-	span := perTable * cluster // bytes of disk per L2 table; at most 2^18 * 2^21
-	need := info.VirtualSize / span
-	if info.VirtualSize%span != 0 {
-		need++
-	}
-	if l1Entries*8 > maxL1 || need > l1Entries {
-		return image.Damaged(image.Qcow2, "L1 table of %d entries for a disk of %d bytes (needs %d, at most %d are read)", l1Entries, info.VirtualSize, need, maxL1/8)
+	if l.l1Entries*8 > maxL1 || l.l1Needed > l.l1Entries {
+		return image.Damaged(image.Qcow2, "L1 table of %d entries for a disk of %d bytes (needs %d, at most %d are read)", l.l1Entries, l.size, l.l1Needed, maxL1/8)
 	}
 	refOff, refClusters := be.Uint64(h[48:]), int64(be.Uint32(h[56:]))
-	if refClusters*cluster > 8<<20 || refOff%uint64(cluster) != 0 || refOff > 1<<62 {
+	if refClusters*l.cluster > 8<<20 || refOff%uint64(l.cluster) != 0 || refOff > 1<<62 {
 		return image.Damaged(image.Qcow2, "refcount table of %d clusters at offset %d", refClusters, refOff)
 	}
-	if int64(refOff) > m.Size || refClusters*cluster > m.Size-int64(refOff) {
+	if int64(refOff) > m.Size || refClusters*l.cluster > m.Size-int64(refOff) {
 		return image.Damaged(image.Qcow2, "refcount table lies beyond the end of the file: the file is cut off or forged")
 	}
 	if n := be.Uint32(h[60:]); n > 65536 || (n > 0 && be.Uint64(h[64:]) >= uint64(m.Size)) {
 		return image.Damaged(image.Qcow2, "table of %d internal snapshots at offset %d", n, be.Uint64(h[64:]))
 	}
-	if l1Entries == 0 {
-		return nil
+	if l.l1Entries > 0 && (l.l1%l.cluster != 0 || l.l1 < 0) {
+		return image.Damaged(image.Qcow2, "L1 table at unaligned offset %d", uint64(l.l1))
 	}
-	if l1Off%uint64(cluster) != 0 || l1Off > 1<<62 {
-		return image.Damaged(image.Qcow2, "L1 table at unaligned offset %d", l1Off)
-	}
-	l1, err := m.At("L1 table", int64(l1Off), l1Entries*8)
+	return nil
+}
+
+// tables checks the L2 tables that the L1 table names, each of them once.
+func (m file) tables(info *image.Info, l layout) error {
+	be := binary.BigEndian
+	l1, err := m.At("L1 table", l.l1, l.l1Entries*8)
 	if err != nil {
 		return err
 	}
 	seen := map[int64]bool{}
-	for i := int64(0); i < l1Entries; i++ {
+	for i := int64(0); i < l.l1Entries; i++ {
 		off := int64(be.Uint64(l1[i*8:]) & offsetMask)
 		if off == 0 || seen[off] {
 			continue
 		}
 		seen[off] = true
-		l2, err := m.At("L2 table", off, cluster)
+		l2, err := m.At("L2 table", off, l.cluster)
 		if err != nil {
 			return err
 		}
-		for j := int64(0); j < cluster; j += entry {
+		for j := int64(0); j < l.cluster; j += l.entry {
 			e := be.Uint64(l2[j:])
 			data := int64(e & offsetMask)
-			if e>>62&1 == 1 { // compressed cluster: offset in the low 62-(cluster_bits-8) bits
-				bits := uint(0)
-				for 1<<bits < cluster {
-					bits++
-				}
-				data = int64(e & (1<<(62-(bits-8)) - 1))
+			if e&compressedFlag != 0 {
+				data, _ = l.compressed(e)
 				info.Compressed = true
 			}
-			if data >= m.Size && incompatible&dataFile == 0 { // else it is an offset in the data file
+			if data >= m.Size && l.incompatible&dataFile == 0 { // else it is an offset in the data file
 				return image.Damaged(image.Qcow2, "data cluster at offset %d lies beyond the end of the file (%d bytes): the file is cut off or forged", data, m.Size)
 			}
 		}
 	}
 	return nil
+}
+
+// compressed takes an L2 entry of a compressed cluster apart: where its data starts, to the byte, and how long it is at most.
+func (l layout) compressed(e uint64) (off, n int64) {
+	bits := 62 - (l.bits - 8) // of the offset; the rest counts the sectors beyond the first one
+	off = int64(e & (1<<bits - 1))
+	sectors := int64(e&(compressedFlag-1)>>bits) + 1
+	return off, sectors*512 - off%512
 }
