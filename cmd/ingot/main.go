@@ -123,7 +123,7 @@ State lives under $INGOT_HOME (default: ~/.local/share/ingot).`,
 		return usageError{fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath())}
 	})
 	root.SetVersionTemplate("ingot {{.Version}}\n")
-	root.AddCommand(newBuild(), newPlan(), newImages(), newRun(), newShell(), newConsole(), newCp(), newCache(), newComponent(), newDoctor(), newVersion())
+	root.AddCommand(newBuild(), newPlan(), newImages(), newRun(), newShell(), newConsole(), newCp(), newCache(), newComponent(), newDoctor(), newInspect(), newVersion())
 	// cobra reports unknown verbs and wrong arguments as plain errors; they are bad input like the rest.
 	wrongArgsAreUsage(root)
 	root.Args = func(_ *cobra.Command, given []string) error {

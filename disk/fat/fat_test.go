@@ -61,7 +61,7 @@ func sampleTree(t testing.TB) string {
 		"EFI/BOOT/BOOTX64.EFI":                      bytes.Repeat([]byte("loader"), 20000),
 		"EFI/debian/a rather longer name.config":    []byte("long"),
 		"EFI/debian/lower.txt":                      []byte("lower"),
-		"EFI/debian/ümläut 日本.text":               []byte("unicode"),
+		"EFI/debian/ümläut 日本.text":                 []byte("unicode"),
 		"EFI/debian/" + strings.Repeat("n", 200):    []byte("very long"),
 		"empty":                                     {},
 		"deep/1/2/3/4/5/6/7/8/file":                 []byte("deep"),

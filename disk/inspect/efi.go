@@ -156,7 +156,7 @@ func (l *EFILoader) recognise(r io.ReaderAt, head []byte, sections []section) {
 	for _, s := range sections {
 		has[s.name] = s
 	}
-	sbat := sbatLine.FindSubmatch(has[".sbat"].content(r, l.Size, 64<<10))
+	sbat := lastMatch(sbatLine.FindAllSubmatch(has[".sbat"].content(r, l.Size, 64<<10), 64))
 	magic := loaderInfo.FindSubmatch(has[".sdmagic"].content(r, l.Size, 4096))
 	_, linux := has[".linux"]
 	_, mods := has["mods"]
@@ -212,6 +212,16 @@ func (l *EFILoader) recognise(r io.ReaderAt, head []byte, sections []section) {
 	case contains("GRUB"), contains("grub_"):
 		l.Loader = "grub"
 	}
+}
+
+// lastMatch is the last line about the first one's program: the distribution's own, which tells its version.
+func lastMatch(lines [][][]byte) (last [][]byte) {
+	for _, m := range lines {
+		if last == nil || bytes.Equal(m[1], last[1]) {
+			last = m
+		}
+	}
+	return last
 }
 
 func utf16le(s string) []byte {

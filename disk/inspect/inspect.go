@@ -10,12 +10,6 @@ import (
 	"github.com/ingot-image/ingot/disk/image"
 )
 
-// wanted is what Inspect reads of a system: all that must be copied out of a file system that has to be mounted.
-var wanted = []string{"etc", "boot", "efi", "root", "home", "bin", "sbin", "lib",
-	"usr/lib/os-release", "usr/lib/modules", "usr/lib/systemd/system", "usr/lib/systemd/system-generators", "usr/lib/systemd/systemd", "usr/lib/sysimage/rpm", "usr/lib/apk",
-	"usr/bin/sh", "usr/bin/env", "usr/bin/dash", "usr/bin/bash", "usr/bin/cloud-init", "usr/bin/growpart", "usr/sbin/sshd", "usr/sbin/init", "usr/bin/systemd-repart",
-	"lib/modules", "lib/apk", "var/lib/dpkg/status", "var/lib/rpm", "var/lib/pacman/local", "var/lib/cloud", "var/lib/systemd", "var/log"}
-
 // Inspect tells what is on a disk. The error is one of the disk itself ([ErrNoDisk], or what is wrong with its partition table), of reading it, or
 // ctx's cause; what is wrong further inside is told in the report's Problems.
 func Inspect(ctx context.Context, src image.Source, o Options) (*Report, error) {
@@ -24,7 +18,7 @@ func Inspect(ctx context.Context, src image.Source, o Options) (*Report, error) 
 		return nil, fmt.Errorf("inspect: %w", err)
 	}
 	defer c.Close()
-	c.paths = wanted
+	c.wanted = true
 	report := &Report{Size: src.Size(), PartitionTable: c.report, FileSystems: []FileSystem{}, Boot: c.inspectBoot()}
 	root, err := c.openRoot(ctx)
 	if ctx.Err() != nil {

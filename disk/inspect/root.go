@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"sort"
 	"strings"
 
@@ -150,7 +151,7 @@ func (r *Root) mountFstab(ctx context.Context) {
 		v, _ := r.contents.find(m.Source)
 		at := strings.Trim(path.Clean("/"+m.Target), "/")
 		switch {
-		case v == nil || remote[m.Type]:
+		case v == nil || remote[m.Type] || hasOption(m.Options, "noauto"):
 			continue
 		case m.Type == "swap":
 			v.MountPoint = "swap"
@@ -173,7 +174,9 @@ func (r *Root) mountFstab(ctx context.Context) {
 				base = "."
 			}
 			if st, err := f.Stat(base); err != nil || !st.IsDir() {
-				r.contents.problem("/"+at, "the subvolume %s is not in %s", sub, v.Device)
+				if !r.contents.wanted { // else it may just not have been asked for
+					r.contents.problem("/"+at, "the subvolume %s is not in %s", sub, v.Device)
+				}
 				continue
 			}
 		}
@@ -224,6 +227,10 @@ func parseFstab(text string) []Mount {
 // unescape replaces what fstab writes as \040.
 func unescape(s string) string {
 	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
+}
+
+func hasOption(list, name string) bool {
+	return slices.Contains(strings.Split(list, ","), name)
 }
 
 // option is the value of an option in a list such as "rw,subvol=@".

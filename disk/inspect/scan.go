@@ -49,7 +49,7 @@ type volume struct {
 type contents struct {
 	src      image.Source
 	options  Options
-	paths    []string // wanted of file systems that must be mounted, nil for all
+	wanted   bool // what Inspect reads is enough of file systems that must be mounted
 	table    disk.Table
 	report   PartitionTable
 	volumes  []*volume
@@ -190,7 +190,7 @@ func (c *contents) mount(ctx context.Context, v *volume) files {
 	if c.options.Mount == nil || v.Type != "xfs" && v.Type != "btrfs" {
 		return nil
 	}
-	tree, closer, err := c.options.Mount(ctx, v.src, v.Type, c.paths)
+	tree, closer, err := c.options.Mount(ctx, v.src, v.Type, c.paths(v))
 	if err != nil {
 		c.problem(v.Device, "%v", err)
 		return nil

@@ -214,7 +214,7 @@ func (r *Root) ReadDir(name string) ([]fs.DirEntry, error) {
 	return entries, nil
 }
 
-// Open opens a file or a folder for reading.
+// Open opens a file or a folder for reading. Files that are [io.ReaderAt]s and [io.Seeker]s in their file systems are here, too.
 func (r *Root) Open(name string) (fs.File, error) {
 	st, real, err := r.find("open", name, true)
 	if err != nil {
@@ -232,7 +232,27 @@ func (r *Root) Open(name string) (fs.File, error) {
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: cause(err)}
 	}
-	return f, nil
+	at, ok1 := f.(io.ReaderAt)
+	seeker, ok2 := f.(io.Seeker)
+	if ok1 && ok2 {
+		return &openFile{opened{f, st}, at, seeker}, nil
+	}
+	return &opened{f, st}, nil
+}
+
+// opened is an open file by the name that it was found by.
+type opened struct {
+	fs.File
+	st fs.FileInfo
+}
+
+func (o *opened) Stat() (fs.FileInfo, error) { return o.st, nil }
+
+// openFile is one that can be read from anywhere.
+type openFile struct {
+	opened
+	io.ReaderAt
+	io.Seeker
 }
 
 // ReadFile reads a whole file of at most 64 MiB.

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ingot-image/ingot/builder"
+	"github.com/ingot-image/ingot/builder/catalog"
+	reference "github.com/ingot-image/ingot/builder/recipe/version"
+	"github.com/ingot-image/ingot/disk"
+	"github.com/ingot-image/ingot/disk/inspect"
+)
+
+// inspected is what ingot inspect prints as JSON.
+type inspected struct {
+	Image imageFile `json:"image"`
+	*inspect.Report
+}
+
+// imageFile is a disk image as a file.
+type imageFile struct {
+	Path        string        `json:"path"`
+	Format      disk.Format   `json:"format"`
+	Variant     string        `json:"variant,omitempty"`
+	Within      []disk.Format `json:"within,omitempty"`
+	VirtualSize int64         `json:"virtualSize"`
+	FileSize    int64         `json:"fileSize"`
+	Allocated   int64         `json:"allocated"`
+	ClusterSize int64         `json:"clusterSize,omitempty"`
+	Compressed  bool          `json:"compressed,omitempty"`
+}
+
+func newInspect() *cobra.Command {
+	var asJSON, packages bool
+	cmd := &cobra.Command{
+		Use:   "inspect IMAGE",
+		Short: "Tell what is inside a disk image",
+		Long: `Inspect reads a disk image, raw, qcow2, VMDK, VHD or OVA, compressed or not, or an image of the
+catalog by NAME/VERSION, and tells its partitions, file systems and how full they are, what can boot it,
+the operating system, its kernels and packages. Nothing is started or mounted, and nothing in the
+image is trusted.`,
+		Example: `  ingot inspect disk.qcow2
+  ingot inspect web-server/1.0.x --packages
+  ingot inspect disk.vmdk --json`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx := cmd.Context()
+			b, err := newBuilder()
+			if err != nil {
+				return err
+			}
+			path, err := imagePath(ctx, b, args[0])
+			if err != nil {
+				return err
+			}
+			report, err := inspectImage(ctx, path)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(cmd.OutOrStdout(), report)
+			}
+			return printInspected(cmd.OutOrStdout(), report, packages)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&packages, "packages", false, "list the packages, too")
+	return cmd
+}
+
+// inspectImage opens an image and looks inside. What is wrong with the image is bad input.
+func inspectImage(ctx context.Context, path string) (*inspected, error) {
+	d, err := disk.Open(ctx, path, disk.OpenOptions{})
+	if err != nil {
+		return nil, badImage(path, err)
+	}
+	defer d.Close()
+	report, err := inspect.Inspect(ctx, d, inspect.Options{})
+	if err != nil {
+		return nil, badImage(path, err)
+	}
+	return &inspected{imageFile{Path: path, Format: d.Info.Format, Variant: d.Info.Variant, Within: d.Within, VirtualSize: d.Size(), FileSize: d.FileSize,
+		Allocated: d.Allocated, ClusterSize: d.Info.ClusterSize, Compressed: d.Info.Compressed}, report}, nil
+}
+
+// badImage makes an error of the user's input of what is wrong with an image, but not of what is wrong with this machine.
+func badImage(path string, err error) error {
+	var unsafe *disk.UnsafeError
+	var damaged *disk.FormatError
+	var missing *disk.MissingToolError
+	var full *disk.NoSpaceError
+	switch {
+	case errors.Is(err, context.Canceled), errors.As(err, &missing), errors.As(err, &full), errors.Is(err, os.ErrPermission):
+		return err
+	case errors.Is(err, inspect.ErrNoDisk):
+		err = fmt.Errorf("%s: %w", path, inspect.ErrNoDisk)
+	case !errors.As(err, &unsafe) && !errors.As(err, &damaged) && !errors.Is(err, os.ErrNotExist):
+		err = fmt.Errorf("%s: %w", path, err)
+	}
+	return usageError{err}
+}
+
+// imagePath finds an image: a file, or a build of the catalog by NAME/VERSION.
+func imagePath(ctx context.Context, b *builder.Builder, name string) (string, error) {
+	if _, err := os.Stat(name); err == nil {
+		return name, nil
+	}
+	if _, err := reference.ParseReference(name); err != nil {
+		return "", usageError{fmt.Errorf("%s: there is no such file", name)}
+	}
+	images, err := b.OpenCatalog(ctx)
+	if err != nil {
+		return "", err
+	}
+	notFound := usageError{fmt.Errorf("%s is neither a file nor NAME/VERSION of an image that was built", name)}
+	if images == nil {
+		return "", notFound
+	}
+	defer images.Close()
+	found, err := images.Get(ctx, name, catalog.Available)
+	if errors.Is(err, catalog.ErrNotFound) {
+		return "", notFound
+	}
+	if err != nil {
+		return "", err
+	}
+	for _, o := range found.Outputs {
+		if _, err := os.Stat(o.Path); err == nil {
+			return o.Path, nil
+		}
+	}
+	return "", usageError{fmt.Errorf("the files of %s/%s are gone", found.Name, found.Version)}
+}
