@@ -25,6 +25,7 @@ import (
 	"github.com/ingot-image/ingot/builder/config"
 	"github.com/ingot-image/ingot/builder/recipe"
 	"github.com/ingot-image/ingot/cmd/ingot-agent/embedded"
+	"github.com/ingot-image/ingot/disk/inspect"
 )
 
 // page is one of the documents.
@@ -133,6 +134,11 @@ func TestDocuments(t *testing.T) {
 		sameNames(t, "docs/build.md, failure", firstColumn(section(text["docs/build.md"], "## When a build fails"), "Field"), failure)
 		manifest := jsonFields(reflect.TypeFor[builder.Manifest](), "", "tests[].failure")
 		sameNames(t, "docs/images.md", firstColumn(section(text["docs/images.md"], "## Manifest"), "Field"), manifest)
+	})
+	t.Run("inspect", func(t *testing.T) {
+		fields := append(jsonFields(reflect.TypeFor[inspected](), ""), jsonFields(reflect.TypeFor[inspect.Report](), "")...)
+		fields = slices.DeleteFunc(fields, func(name string) bool { return strings.HasSuffix(name, ".-") })
+		sameNames(t, "docs/inspect.md", firstColumn(section(text["docs/inspect.md"], "## JSON"), "Field"), fields)
 	})
 	t.Run("words", func(t *testing.T) {
 		types := []builder.EventType{builder.BuildStarted, builder.StageStarted, builder.StageEnded, builder.Progress,

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -12,6 +14,7 @@ import (
 	"github.com/ingot-image/ingot/builder/catalog"
 	reference "github.com/ingot-image/ingot/builder/recipe/version"
 	"github.com/ingot-image/ingot/disk"
+	"github.com/ingot-image/ingot/disk/image"
 	"github.com/ingot-image/ingot/disk/inspect"
 )
 
@@ -35,14 +38,14 @@ type imageFile struct {
 }
 
 func newInspect() *cobra.Command {
-	var asJSON, packages bool
+	var asJSON, packages, noVM bool
 	cmd := &cobra.Command{
 		Use:   "inspect IMAGE",
 		Short: "Tell what is inside a disk image",
 		Long: `Inspect reads a disk image, raw, qcow2, VMDK, VHD or OVA, compressed or not, or an image of the
 catalog by NAME/VERSION, and tells its partitions, file systems and how full they are, what can boot it,
-the operating system, its kernels and packages. Nothing is started or mounted, and nothing in the
-image is trusted.`,
+the operating system, its kernels and packages. Nothing of it is started, nothing is mounted on this
+machine, and nothing in the image is trusted. XFS and Btrfs are read in a VM.`,
 		Example: `  ingot inspect disk.qcow2
   ingot inspect web-server/1.0.x --packages
   ingot inspect disk.vmdk --json`,
@@ -57,7 +60,11 @@ image is trusted.`,
 			if err != nil {
 				return err
 			}
-			report, err := inspectImage(ctx, path)
+			o := inspect.Options{Mount: announced(b)}
+			if noVM {
+				o.Mount = nil
+			}
+			report, err := inspectImage(ctx, path, o)
 			if err != nil {
 				return err
 			}
@@ -69,17 +76,29 @@ image is trusted.`,
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.Flags().BoolVar(&packages, "packages", false, "list the packages, too")
+	cmd.Flags().BoolVar(&noVM, "no-vm", false, "start no VM to read XFS and Btrfs: tell what their superblocks do")
 	return cmd
 }
 
+// mounter gives the files of a file system that Ingot does not read itself.
+type mounter = func(ctx context.Context, src image.Source, fsType string, paths []string) (fs.FS, io.Closer, error)
+
+// announced is the builder's way to read file systems in a VM, which takes seconds: people are told.
+func announced(b *builder.Builder) mounter {
+	return func(ctx context.Context, src image.Source, fsType string, paths []string) (fs.FS, io.Closer, error) {
+		fmt.Fprintf(os.Stderr, "reading a file system of the type %s in a VM\n", fsType)
+		return b.Mount(ctx, src, fsType, paths)
+	}
+}
+
 // inspectImage opens an image and looks inside. What is wrong with the image is bad input.
-func inspectImage(ctx context.Context, path string) (*inspected, error) {
+func inspectImage(ctx context.Context, path string, o inspect.Options) (*inspected, error) {
 	d, err := disk.Open(ctx, path, disk.OpenOptions{})
 	if err != nil {
 		return nil, badImage(path, err)
 	}
 	defer d.Close()
-	report, err := inspect.Inspect(ctx, d, inspect.Options{})
+	report, err := inspect.Inspect(ctx, d, o)
 	if err != nil {
 		return nil, badImage(path, err)
 	}
