@@ -3,9 +3,11 @@ package vhd
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
+	"io/fs"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -63,8 +65,8 @@ type Writer struct {
 
 var _ image.Writer = (*Writer)(nil)
 
-// NewWriter writes a disk of size bytes, a multiple of 512 or with Align anything, into a file, whose content is dropped. It is an error if the
-// disk is larger than [MaxSize].
+// NewWriter writes a disk of size bytes, a multiple of 512 or with Align anything, into an empty file. It is an error if the disk is larger
+// than [MaxSize].
 func NewWriter(f File, size int64, o Options) (*Writer, error) {
 	if o.Align < 0 || o.Align%512 != 0 || o.Align > MaxSize {
 		return nil, fmt.Errorf("VHD: an alignment of %d bytes: give a multiple of 512", o.Align)
@@ -84,8 +86,13 @@ func NewWriter(f File, size int64, o Options) (*Writer, error) {
 	}
 	w := &Writer{f: f, size: size, fixed: o.Fixed, sum: sha256.New(), block: -1}
 	fmt.Fprintf(w.sum, "VHD %t %d", w.fixed, size)
-	if err := f.Truncate(0); err != nil {
-		return nil, err
+	// It is not emptied here: ext4 would wait for the disk when a file is closed that was, fearing that it replaces another one.
+	if s, ok := f.(interface{ Stat() (fs.FileInfo, error) }); ok {
+		if st, err := s.Stat(); err != nil {
+			return nil, err
+		} else if st.Size() != 0 {
+			return nil, errors.New("VHD: the file is not empty")
+		}
 	}
 	if w.fixed {
 		return w, f.Truncate(size)
@@ -101,7 +108,7 @@ func NewWriter(f File, size int64, o Options) (*Writer, error) {
 // Size is the size of the disk in the file, in bytes: that given to [NewWriter], aligned.
 func (w *Writer) Size() int64 { return w.size }
 
-// Encode finds out what of a piece holds no zeros. A fixed disk's is written at once.
+// Encode finds out what of a piece holds no zeros.
 func (w *Writer) Encode(p image.Piece) (func() error, error) {
 	if len(p.Data) == 0 || len(p.Data) > image.PieceSize || p.Start%image.PieceSize != 0 || p.Start < 0 || int64(len(p.Data)) > w.size-p.Start {
 		return nil, fmt.Errorf("VHD: a piece of %d bytes at %d for a disk of %d", len(p.Data), p.Start, w.size)
@@ -115,19 +122,14 @@ func (w *Writer) Encode(p image.Piece) (func() error, error) {
 	if used == [pagesInPiece]byte{} {
 		return nil, nil
 	}
-	if w.fixed {
-		if err := w.write(p.Data, p.Start, &used); err != nil {
-			return nil, err
-		}
-	}
 	sum := xxhash.Sum64(p.Data)
 	return func() error {
 		var record [16]byte
 		binary.BigEndian.PutUint64(record[:], uint64(p.Start))
 		binary.BigEndian.PutUint64(record[8:], sum)
 		w.sum.Write(record[:])
-		if w.fixed {
-			return nil
+		if w.fixed { // writing from several goroutines would only make them wait for the file's lock
+			return w.write(p.Data, p.Start, &used)
 		}
 		return w.add(p, &used)
 	}, nil

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -181,6 +182,20 @@ func TestWriteErrors(t *testing.T) {
 		if writes < 6 {
 			t.Errorf("fixed %t: complete after %d writes", fixed, writes)
 		}
+	}
+}
+
+func TestFileMustBeEmpty(t *testing.T) {
+	f, err := os.Create(filepath.Join(t.TempDir(), "full"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteString("something"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := NewWriter(f, 1<<20, Options{}); err == nil || !strings.Contains(err.Error(), "not empty") {
+		t.Error(err)
 	}
 }
 
