@@ -44,7 +44,7 @@ func (j *job) distribute(ctx context.Context, m *Manifest, files []file) (*Manif
 	if err != nil {
 		return nil, err
 	}
-	manifest := filepath.Join(j.staging, j.fileName("json"))
+	manifest := filepath.Join(j.staging, j.fileName(".json"))
 	if err := os.WriteFile(manifest, data, 0o644); err != nil {
 		return nil, err
 	}

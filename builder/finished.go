@@ -133,7 +133,7 @@ func (j *job) remember(m *Manifest) {
 
 func (j *job) tryRemember(m *Manifest) error {
 	w := j.warm
-	image := finishedImage{Manifest: filepath.Join(j.output, j.fileName("json")), Files: map[string]fileIdentity{}}
+	image := finishedImage{Manifest: filepath.Join(j.output, j.fileName(".json")), Files: map[string]fileIdentity{}}
 	spoiled := ""
 	if image.Reads, spoiled = w.tested.take(); spoiled != "" || w.tells(image.Reads) {
 		return nil // its tests would have to run again anyway

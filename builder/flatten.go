@@ -7,10 +7,13 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ingot-image/ingot/disk"
+	"github.com/ingot-image/ingot/disk/image"
 	"github.com/ingot-image/ingot/qemu"
 )
 
@@ -30,7 +33,7 @@ type rawCopy struct {
 // copyBelow starts to copy what lies below the guest's disk into the image's raw one. That is nearly all of it, and is read only: when the guest
 // is down little is left to be done.
 func (j *job) copyBelow(ctx context.Context, root qemu.Disk) {
-	j.rawDisk = filepath.Join(j.staging, j.fileName(disk.Raw))
+	j.rawDisk = filepath.Join(j.staging, j.fileName(disk.Raw.Extension()))
 	below := disk.Image{Path: root.Backing[0].Path, Format: formatOf(root.Backing[0].Format)}
 	j.rawCopy = &rawCopy{root.Path, below, beside(ctx, j, func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, disk.Convert(ctx, below, disk.Image{Path: j.rawDisk, Format: disk.Raw, Unsynced: true}, nil)
@@ -38,7 +41,7 @@ func (j *job) copyBelow(ctx context.Context, root qemu.Disk) {
 }
 
 // flatten turns the guest's disk into the files asked for. The raw disk is made first, checked, and the source of all others; it is thrown
-// away in the end if nobody asked for it. Each file's digest is computed from when it is complete, beside all that follows.
+// away in the end if nobody asked for it. Each file's digest is computed from when they are complete, beside all that follows.
 func (j *job) flatten(ctx context.Context, g *guest) ([]file, error) {
 	if _, err := j.rawCopy.wait(ctx); err != nil {
 		return nil, err
@@ -59,6 +62,10 @@ func (j *job) flatten(ctx context.Context, g *guest) ([]file, error) {
 			return nil, err
 		}
 	}
+	// The guest was told to trim its file systems; what it did not they still know to be unused.
+	if _, err := disk.PunchUnused(ctx, j.rawDisk); err != nil && !errors.Is(err, errors.ErrUnsupported) { // some file systems have no holes
+		return nil, err
+	}
 	// From here on nothing is written to the raw disk.
 	j.event(Event{Type: Progress, Detail: string(disk.Raw), Done: 1000, Total: 1000})
 	var group errgroup.Group
@@ -76,19 +83,31 @@ func (j *job) flatten(ctx context.Context, g *guest) ([]file, error) {
 	}
 	j.sealed = map[string]*task[seal]{}
 	var files []file
+	modes, err := bootModesOf(j.rawDisk)
+	if err != nil {
+		modes = bootModes{bios: true} // the tests say what is wrong, if there are any
+	}
+	system := ""
+	if g.info != nil {
+		system = g.info.OS
+	}
+	var outputs []disk.Output
+	written := make(chan struct{})
 	for _, format := range j.formats() {
-		f := file{format, filepath.Join(j.staging, j.fileName(format))}
+		f := file{format, filepath.Join(j.staging, j.fileName(format.Extension()))}
 		files = append(files, f)
 		if format == disk.Raw {
 			j.sealed[f.path] = j.seal(ctx, f.path, nil)
 			continue
 		}
-		converted := make(chan struct{})
-		j.sealed[f.path] = j.seal(ctx, f.path, converted)
+		j.sealed[f.path] = j.seal(ctx, f.path, written)
+		outputs = append(outputs, disk.Output{Path: f.path, Format: format, Options: j.formatOptions(format, system, modes), Unsynced: true})
+	}
+	if len(outputs) > 0 {
 		work(func(ctx context.Context) error {
-			err := j.convert(ctx, disk.Image{Path: j.rawDisk, Format: disk.Raw}, disk.Image{Path: f.path, Format: format, Unsynced: true})
+			err := j.write(ctx, outputs)
 			if err == nil {
-				close(converted)
+				close(written)
 			}
 			return err
 		})
@@ -105,10 +124,33 @@ func (j *job) checkClean(ctx context.Context) error {
 	return err
 }
 
-func (j *job) convert(ctx context.Context, src, dst disk.Image) error {
-	return disk.Convert(ctx, src, dst, func(fraction float64) {
-		j.event(Event{Type: Progress, Detail: string(dst.Format), Done: int64(fraction * 1000), Total: 1000})
-	})
+// write writes the raw disk in all other formats at once.
+func (j *job) write(ctx context.Context, outputs []disk.Output) error {
+	raw, err := image.OpenFile(j.rawDisk)
+	if err != nil {
+		return err
+	}
+	defer raw.Close()
+	var names []string
+	for _, o := range outputs {
+		names = append(names, string(o.Format))
+	}
+	return disk.Write(ctx, raw, disk.WriteOptions{Progress: func(done, total int64) {
+		j.event(Event{Type: Progress, Detail: strings.Join(names, ", "), Done: done, Total: total})
+	}}, outputs...)
+}
+
+// formatOptions are those of the recipe, and what the image itself says of the machine that it wants.
+func (j *job) formatOptions(format disk.Format, system string, modes bootModes) disk.Options {
+	o := j.plan.Distribution.Options[format]
+	keys := disk.OptionKeys(format)
+	if o.OSType == "" && slices.Contains(keys, "osType") {
+		o.OSType = system
+	}
+	if o.Firmware == "" && !modes.bios && slices.Contains(keys, "firmware") {
+		o.Firmware = "efi"
+	}
+	return o
 }
 
 // formatOf is the format that QEMU has this name for.

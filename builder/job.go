@@ -334,10 +334,10 @@ func (j *job) openLog(name string) (io.Writer, error) {
 	return f, nil
 }
 
-// fileName is the name of one of the image's files: NAME-VERSION-BUILD.EXT.
-func (j *job) fileName(extension disk.Format) string {
+// fileName is the name of one of the image's files: NAME-VERSION-BUILD.EXT. The extension begins with its dot.
+func (j *job) fileName(extension string) string {
 	v := j.build.Version
-	return fmt.Sprintf("%s-%s-%d.%s", j.build.Name, v.WithoutBuild(), v.Build, extension)
+	return fmt.Sprintf("%s-%s-%d%s", j.build.Name, v.WithoutBuild(), v.Build, extension)
 }
 
 // image is the build as people name it.

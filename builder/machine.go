@@ -350,8 +350,9 @@ func overlayDisk(path, backing string, format disk.Format, on qemu.Interface) qe
 
 // driver is QEMU's name of a format.
 func driver(format disk.Format) string {
-	if format == disk.VHD {
-		return "vpc"
+	name, ok := disk.Driver(format)
+	if !ok {
+		panic("QEMU has no driver for " + string(format)) // a bug: see job.bootable
 	}
-	return string(format)
+	return name
 }

@@ -29,7 +29,7 @@ type Input struct {
 
 // Output is one file of the image.
 type Output struct {
-	Format    string `json:"format"` // raw, qcow2, vmdk, vhd
+	Format    string `json:"format"` // one of disk.Formats
 	Path      string `json:"path"`   // relative to the manifest
 	SHA256    string `json:"sha256"` // HEX
 	SizeBytes int64  `json:"sizeBytes"`

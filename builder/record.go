@@ -30,7 +30,7 @@ func (j *job) reserve(ctx context.Context) (err error) {
 		}
 	}
 	// A name of its own, also against an Ingot with another home.
-	j.staging = filepath.Join(j.output, "."+j.fileName("partial")+"."+randomHex(4))
+	j.staging = filepath.Join(j.output, "."+j.fileName(".partial")+"."+randomHex(4))
 	if err := j.work.own(j.staging); err != nil {
 		return err
 	}
@@ -39,12 +39,12 @@ func (j *job) reserve(ctx context.Context) (err error) {
 
 // taken tells whether a file of this build's number is already in the output folder.
 func (j *job) taken() bool {
-	for _, extension := range append(j.formats(), disk.Raw, "json") {
-		if exists(filepath.Join(j.output, j.fileName(extension))) {
+	for _, format := range append(j.formats(), disk.Raw) {
+		if exists(filepath.Join(j.output, j.fileName(format.Extension()))) {
 			return true
 		}
 	}
-	return false
+	return exists(filepath.Join(j.output, j.fileName(".json")))
 }
 
 // setStatus records how far the build is.

@@ -25,6 +25,7 @@ type testCase struct {
 	disk      qemu.Interface
 	firmwares string // the manifest's word
 	file      file
+	image     disk.Image  // the file, as QEMU boots it
 	extra     bool        // a boot more, for a file that had none
 	direct    *directBoot // instead of a firmware
 }
@@ -126,6 +127,11 @@ func (j *job) test(ctx context.Context, parentModes bootModes, files []file) ([]
 	if err := j.setStatus(ctx, catalog.Testing); err != nil {
 		return nil, err
 	}
+	for i, c := range cases {
+		if cases[i].image, err = j.bootable(ctx, c.file); err != nil {
+			return nil, fmt.Errorf("unpack %s to boot it: %w", filepath.Base(c.file.path), err)
+		}
+	}
 	limit := time.Duration(j.plan.Tests.TimeoutMinutes) * time.Minute
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the tests took longer than imageTestsConfiguration.timeoutMinutes (%v)", limit))
 	defer cancel()
@@ -192,10 +198,10 @@ const memoryOverhead = 768
 // testOnce boots one throwaway VM and runs the test phases in it. The image's file is never written to.
 func (j *job) testOnce(ctx context.Context, c testCase) error {
 	overlay := j.work.path(c.name() + ".qcow2")
-	if err := disk.CreateOverlay(ctx, overlay, disk.Image{Path: c.file.path, Format: c.file.format}, 0); err != nil {
+	if err := disk.CreateOverlay(ctx, overlay, c.image, 0); err != nil {
 		return err
 	}
-	m, err := j.machine(c.name(), overlayDisk(overlay, c.file.path, c.file.format, c.disk))
+	m, err := j.machine(c.name(), overlayDisk(overlay, c.image.Path, c.image.Format, c.disk))
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -20,11 +21,6 @@ import (
 type Image struct {
 	Path   string
 	Format Format
-	// Options are qemu-img's creation options ("-o"), for destinations only, for example {"cluster_size": "1M"}.
-	// They are added to this package's defaults: see [Convert].
-	Options map[string]string
-	// Compress writes compressed clusters: qcow2 destinations only. VMDK is compressed always.
-	Compress bool
 	// Unsynced leaves it to the caller to flush the file to disk (os.File.Sync) before it counts on it: destinations only. It can be done
 	// beside other work on the file.
 	Unsynced bool
@@ -33,14 +29,10 @@ type Image struct {
 // Progress is told how far an operation has come, from 0 to 1. It is called from another goroutine and must not block.
 type Progress func(fraction float64)
 
-// Convert copies the disk in src into a new file dst with qemu-img, or from raw to VMDK by itself, on all CPUs, which takes a tenth of
-// the time; on file systems that share blocks between files (btrfs, XFS) a raw file is not copied but cloned. Both formats are given to qemu-img explicitly, and src is
-// not opened with more than it declares: run [CheckSafe] first on a file from elsewhere. Holes stay holes. The file is flushed
-// to disk and appears at dst.Path, replacing what was there, only when it is complete. progress may be nil.
-//
-// Defaults: qcow2 is version 3 with lazy refcounts off; VMDK is streamOptimized with adapter type lsilogic and hardware
-// version 6, which ESXi and ImportSnapshot accept; VHD is dynamic and keeps the exact size (force_size), without which it
-// would be rounded up to a cylinder boundary.
+// Convert copies the disk in src, with all images that it is an overlay on, into a new raw or qcow2 file dst with qemu-img; on file systems that
+// share blocks between files (btrfs, XFS) a raw file is not copied but cloned. It is for images of the caller's own: for others, and for other
+// formats, see [Open] and [Write]. Both formats are given to qemu-img explicitly. Holes stay holes. The file is flushed to disk and
+// appears at dst.Path, replacing what was there, only when it is complete. progress may be nil.
 //
 // Errors: [MissingToolError], [NoSpaceError], [ToolError], or ctx's cause.
 func Convert(ctx context.Context, src, dst Image, progress Progress) error {
@@ -49,9 +41,8 @@ func Convert(ctx context.Context, src, dst Image, progress Progress) error {
 
 func convert(ctx context.Context, src, dst Image, progress Progress, extra []string) error {
 	fail := func(err error) error { return fmt.Errorf("convert %s to %s: %w", src.Path, dst.Format, err) }
-	dstDriver, err := driver(dst.Format)
-	if err != nil {
-		return fail(err)
+	if dst.Format != Raw && dst.Format != Qcow2 {
+		return fail(errors.New("only raw and qcow2 images are made in this way"))
 	}
 	from, fromArgs, err := sourceArgs(src)
 	if err != nil {
@@ -68,15 +59,12 @@ func convert(ctx context.Context, src, dst Image, progress Progress, extra []str
 		return fail(err)
 	}
 	defer out.Close()
-	switch {
-	case src.Format == Raw && dst.Format == VMDK && len(dst.Options) == 0:
-		err = writeVMDK(ctx, out.File, in, filepath.Base(dst.Path), progress)
-	case src.Format == Raw && dst.Format == Raw && clone(out.File, in) == nil:
+	if src.Format == Raw && dst.Format == Raw && clone(out.File, in) == nil {
 		if progress != nil {
 			progress(1)
 		}
-	default:
-		err = qemuConvert(ctx, from, fromArgs, dst, dstDriver, out.File, progress, extra)
+	} else {
+		err = qemuConvert(ctx, from, fromArgs, dst.Format, out.File, progress, extra)
 	}
 	if err == nil && dst.Unsynced {
 		err = out.commitUnsynced()
@@ -92,17 +80,14 @@ func convert(ctx context.Context, src, dst Image, progress Progress, extra []str
 // clone makes a file that shares all blocks of another, where the file system can.
 func clone(out, in *os.File) error { return unix.IoctlFileClone(int(out.Fd()), int(in.Fd())) }
 
-func qemuConvert(ctx context.Context, from string, fromArgs []string, dst Image, driver string, out *os.File, progress Progress, extra []string) error {
+func qemuConvert(ctx context.Context, from string, fromArgs []string, format Format, out *os.File, progress Progress, extra []string) error {
 	args := append([]string{"convert"}, fromArgs...)
 	if progress != nil {
 		args = append(args, "-p")
 	}
-	if dst.Compress && dst.Format == Qcow2 {
-		args = append(args, "-c", "-W")
-	}
-	args = append(args, "-O", driver)
-	if o := creationOptions(dst); o != "" {
-		args = append(args, "-o", o)
+	args = append(args, "-O", string(format))
+	if format == Qcow2 {
+		args = append(args, "-o", "compat=1.1")
 	}
 	args = append(args, extra...)
 	args = append(args, from, FilePath(0))
@@ -110,13 +95,7 @@ func qemuConvert(ctx context.Context, from string, fromArgs []string, dst Image,
 	if progress != nil {
 		c.Stdout = &progressParser{report: progress}
 	}
-	if err := Run(ctx, c); err != nil {
-		return err
-	}
-	if dst.Format == VMDK {
-		return renameVMDKExtent(out, filepath.Base(dst.Path))
-	}
-	return nil
+	return Run(ctx, c)
 }
 
 // sourceArgs gives the file argument and the options that open an image as exactly what it is declared to be.
@@ -136,26 +115,6 @@ func sourceArgs(src Image) (file string, args []string, err error) {
 		return opts, []string{"--image-opts"}, nil
 	}
 	return path, []string{"-f", driver}, nil
-}
-
-func creationOptions(dst Image) string {
-	o := map[string]string{}
-	switch dst.Format {
-	case VMDK:
-		o["subformat"], o["adapter_type"], o["compat6"] = "streamOptimized", "lsilogic", "on"
-	case VHD:
-		o["subformat"], o["force_size"] = "dynamic", "on"
-	case Qcow2:
-		o["compat"] = "1.1"
-	}
-	for k, v := range dst.Options {
-		o[k] = v
-	}
-	keys := sortedKeys(o)
-	for i, k := range keys {
-		keys[i] = k + "=" + strings.ReplaceAll(o[k], ",", ",,")
-	}
-	return strings.Join(keys, ",")
 }
 
 // CreateOverlay makes an empty qcow2 file at path whose backing file is backing: reads fall through to it, writes stay in the

@@ -17,85 +17,6 @@ import (
 	"github.com/ingot-image/ingot/disk/tool"
 )
 
-// Every format there and back, compared by qemu-img and by bytes.
-func TestConvertRoundTrip(t *testing.T) {
-	need(t, qemuImg)
-	raw := Image{Path: sampleDisk(t, 9<<20+512), Format: Raw}
-	want, err := os.ReadFile(raw.Path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, test := range []struct {
-		dst  Image
-		vari string
-	}{
-		{Image{Path: "a.qcow2", Format: Qcow2}, "v3"},
-		{Image{Path: "b, c.qcow2", Format: Qcow2, Compress: true}, "v3"},
-		{Image{Path: "web:1.vmdk", Format: VMDK}, "streamOptimized"},
-		{Image{Path: "d.vhd", Format: VHD}, "dynamic"},
-		{Image{Path: "json:{}.raw", Format: Raw}, ""},
-	} {
-		t.Run(test.dst.Path, func(t *testing.T) {
-			dir := t.TempDir()
-			dst := test.dst
-			dst.Path = filepath.Join(dir, dst.Path)
-			if err := os.WriteFile(dst.Path, []byte("old"), 0o644); err != nil { // is replaced
-				t.Fatal(err)
-			}
-			last := -1.0
-			if err := Convert(t.Context(), raw, dst, func(f float64) { last = f }); err != nil {
-				t.Fatal(err)
-			}
-			if last != 1 {
-				t.Errorf("progress ended at %v", last)
-			}
-			info, err := CheckSafe(dst.Path, "", Limits{})
-			if err != nil || info.Variant != test.vari {
-				t.Errorf("%+v, %v", info, err)
-			}
-			if info.Allocated > 3<<20 {
-				t.Errorf("takes up %d bytes: holes were filled", info.Allocated)
-			}
-			if err := Check(t.Context(), dst); err != nil {
-				t.Error(err)
-			}
-			if err := Compare(t.Context(), raw, dst); err != nil {
-				t.Error(err)
-			}
-			back := Image{Path: filepath.Join(dir, "back.raw"), Format: Raw}
-			if err := Convert(t.Context(), dst, back, nil); err != nil {
-				t.Fatal(err)
-			}
-			got, err := os.ReadFile(back.Path)
-			if err != nil || !bytes.Equal(got, want) {
-				t.Errorf("content changed (%d bytes, %v)", len(got), err)
-			}
-			if entries, _ := os.ReadDir(dir); len(entries) != 2 {
-				t.Errorf("files left: %v", entries)
-			}
-		})
-	}
-}
-
-// VMware's tools want the extent line to name the file itself.
-func TestVMDKNamesItself(t *testing.T) {
-	need(t, qemuImg)
-	dst := Image{Path: filepath.Join(t.TempDir(), "web-1.0.0-1.vmdk"), Format: VMDK}
-	if err := Convert(t.Context(), Image{Path: sampleDisk(t, 1<<20), Format: Raw}, dst, nil); err != nil {
-		t.Fatal(err)
-	}
-	data, err := os.ReadFile(dst.Path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, _, _ := strings.Cut(string(data[512:]), "\x00")
-	for _, want := range []string{`RW 2048 SPARSE "web-1.0.0-1.vmdk"`, `ddb.adapterType = "lsilogic"`, `createType="streamOptimized"`, `ddb.virtualHWVersion = "6"`} {
-		if !strings.Contains(text, want) {
-			t.Errorf("descriptor lacks %s:\n%s", want, text)
-		}
-	}
-}
-
 func TestCompareFindsDifference(t *testing.T) {
 	need(t, qemuImg)
 	a, b := Image{Path: sampleDisk(t, 1<<20), Format: Raw}, Image{Path: sampleDisk(t, 1<<20), Format: Raw}
@@ -177,7 +98,7 @@ func TestConvertFailures(t *testing.T) {
 		"wrong format": {t.Context(), Image{Path: raw.Path, Format: Qcow2}, Image{Path: filepath.Join(dir, "b"), Format: Raw}, "Image is not in qcow2 format"},
 		"no folder":    {t.Context(), raw, Image{Path: filepath.Join(dir, "no", "c"), Format: Raw}, "no such file"},
 		"no source":    {t.Context(), Image{Path: filepath.Join(dir, "none"), Format: Raw}, Image{Path: filepath.Join(dir, "d"), Format: Raw}, "no such file"},
-		"format":       {t.Context(), raw, Image{Path: filepath.Join(dir, "e"), Format: QED}, "QEMU does not read"},
+		"format":       {t.Context(), raw, Image{Path: filepath.Join(dir, "e"), Format: QED}, "only raw and qcow2"},
 	} {
 		err := Convert(test.ctx, test.src, test.dst, nil)
 		if err == nil || !strings.Contains(err.Error(), test.want) {
@@ -296,10 +217,15 @@ func TestConvertToFullDisk(t *testing.T) {
 	if err := os.WriteFile(src, random, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	for _, f := range []Format{Raw, Qcow2, VMDK, VHD} {
-		err := Convert(t.Context(), Image{Path: src, Format: Raw}, Image{Path: filepath.Join(dir, "x"), Format: f}, nil)
+	for _, f := range append(Formats(), "qemu-img") {
+		var err error
+		if f == "qemu-img" {
+			err = Convert(t.Context(), Image{Path: src, Format: Raw}, Image{Path: filepath.Join(dir, "x"), Format: Qcow2}, nil)
+		} else {
+			err = Write(t.Context(), openRaw(t, src), WriteOptions{}, Output{Path: filepath.Join(dir, "x"), Format: f})
+		}
 		var ns *NoSpaceError
-		if !errors.As(err, &ns) || ns.Dir != dir || ns.Needed < 8<<20 {
+		if !errors.As(err, &ns) || ns.Dir != dir {
 			t.Errorf("%s: %v", f, err)
 		}
 		if entries, _ := os.ReadDir(dir); len(entries) != 0 {

@@ -51,9 +51,9 @@ const (
 	DMG       = image.DMG
 )
 
-// Formats lists the formats that are written.
+// Formats lists the formats that [Write] writes.
 func Formats() []Format {
-	return []Format{Raw, Qcow2, VMDK, VHD}
+	return []Format{Raw, RawGzip, RawZstd, Qcow2, Qcow2Zstd, VMDK, VHD, VHDFixed, VHDX, OVA, VagrantLibvirt, VagrantVirtualBox}
 }
 
 // ParseFormat reads the name of a format that are written, in any case; img stands for raw, vpc for vhd.
@@ -122,15 +122,23 @@ func FormatToWrite(path string) (f Format, ok bool) {
 	return "", false
 }
 
-// driver is qemu-img's name of a format that it writes and reads as one file.
-func driver(f Format) (string, error) {
+// Driver is the name of QEMU's block driver for a format; ok is false for files that QEMU does not open as disks.
+func Driver(f Format) (name string, ok bool) {
 	switch f {
 	case Raw, Qcow2, VMDK, VHDX:
-		return string(f), nil
+		return string(f), true
 	case Qcow2Zstd:
-		return string(Qcow2), nil
+		return string(Qcow2), true
 	case VHD, VHDFixed:
-		return "vpc", nil
+		return "vpc", true
 	}
-	return "", fmt.Errorf("QEMU does not read %s files", f)
+	return "", false
+}
+
+func driver(f Format) (string, error) {
+	name, ok := Driver(f)
+	if !ok {
+		return "", fmt.Errorf("QEMU does not read %s files", f)
+	}
+	return name, nil
 }

@@ -7,8 +7,15 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
+	"github.com/ingot-image/ingot/disk/box"
+	"github.com/ingot-image/ingot/disk/compress"
 	"github.com/ingot-image/ingot/disk/image"
+	"github.com/ingot-image/ingot/disk/ova"
+	"github.com/ingot-image/ingot/disk/qcow2"
+	"github.com/ingot-image/ingot/disk/vhd"
+	"github.com/ingot-image/ingot/disk/vmdk"
 )
 
 // OpenOptions are options of [Open].
@@ -57,6 +64,10 @@ func Open(ctx context.Context, path string, o OpenOptions) (_ *Disk, err error) 
 		o.Limits.VirtualSize = DefaultVirtualSizeLimit
 	}
 	f, size, err := openRegular(path)
+	var irregular *notRegularError
+	if errors.As(err, &irregular) {
+		return nil, &UnsafeError{Path: path, Reason: "it is " + irregular.kind}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open disk image: %w", err)
 	}
@@ -126,7 +137,11 @@ type opening struct {
 
 func (d *Disk) open(ctx context.Context, o opening) (err error) {
 	switch o.format {
-	case Raw:
+	case Gzip, Zstd, XZ, Bzip2:
+		return d.expand(ctx, o)
+	case OVA:
+		return d.archive(ctx, o)
+	case Raw, Qcow2, VMDK, VHD:
 	default:
 		return &UnsafeError{Path: o.path, Reason: fmt.Sprintf("the content is %s", o.format), Hint: otherFormat(o.format)}
 	}
@@ -139,6 +154,12 @@ func (d *Disk) open(ctx context.Context, o opening) (err error) {
 	switch o.format {
 	case Raw:
 		d.Source, err = source(image.NewFile(o.file))
+	case Qcow2:
+		d.Source, err = source(qcow2.NewReader(o.r, o.size))
+	case VMDK:
+		d.Source, err = source(vmdk.NewReader(o.r, o.size))
+	case VHD:
+		d.Source, err = source(vhd.NewReader(o.r, o.size))
 	}
 	if err == nil && d.Source.Size() > o.options.Limits.VirtualSize {
 		err = tooLarge(o.path, d.Source.Size(), o.options.Limits)
@@ -164,4 +185,86 @@ func source[S image.Source](s S, err error) (image.Source, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// expand opens what is in a compressed file: directly where that is possible, else it is expanded into a file without a name.
+func (d *Disk) expand(ctx context.Context, o opening) error {
+	d.Within = append(d.Within, o.format)
+	if len(d.Within) > 1 {
+		return &UnsafeError{Path: o.path, Reason: fmt.Sprintf("%s in %s", o.format, d.Within[0]), Hint: "decompress it first"}
+	}
+	inner := o
+	inner.name = strings.TrimSuffix(o.name, filepath.Ext(o.name))
+	if o.format == Zstd {
+		if disk, err := compress.OpenZstd(o.r, o.size); err == nil {
+			format, err := sniff(disk, disk.Size())
+			if err != nil {
+				return err
+			}
+			if format, err = o.options.settle(inner.name, format); err != nil {
+				return err
+			}
+			if format == Raw {
+				d.Info = Info{Format: Raw, VirtualSize: disk.Size(), FileSize: disk.Size(), Compressed: true}
+				d.Source = disk
+				return acceptable(o.path, d.Info, o.options.Limits)
+			}
+			inner.format, inner.file, inner.r, inner.size = format, nil, disk, disk.Size()
+			return d.open(ctx, inner)
+		}
+	}
+	dir := o.options.TempDir
+	if dir == "" {
+		dir = os.TempDir()
+	}
+	temp, err := Create(filepath.Join(dir, "ingot-expanded"))
+	if err != nil {
+		return err
+	}
+	d.closers = append(d.closers, temp) // which is never committed
+	size, err := compress.Expand(ctx, io.NewSectionReader(o.r, 0, o.size), o.format, temp.File, o.options.Limits.VirtualSize, o.options.Progress)
+	var limit *compress.LimitError
+	if errors.As(err, &limit) {
+		return &UnsafeError{Path: o.path, Reason: fmt.Sprintf("it comes to more than %s", formatBytes(o.options.Limits.VirtualSize))}
+	}
+	if err != nil {
+		return fmt.Errorf("expand %s: %w", o.path, ExplainSpace(err, dir, 0))
+	}
+	format, err := sniff(temp, size)
+	if err != nil {
+		return err
+	}
+	if inner.format, err = o.options.settle(inner.name, format); err != nil {
+		return err
+	}
+	inner.file, inner.r, inner.size = temp.File, temp, size
+	return d.open(ctx, inner)
+}
+
+// archive opens the VMDK in an OVA or a Vagrant box, or the qcow2 image in a box.
+func (d *Disk) archive(ctx context.Context, o opening) error {
+	inner := o
+	inner.file = nil
+	qcow2Image, size, boxed, err := box.OpenLibvirt(o.r, o.size)
+	if err != nil {
+		return err
+	}
+	if boxed {
+		d.Within = append(d.Within, VagrantLibvirt)
+		inner.format, inner.r, inner.size = Qcow2, qcow2Image, size
+		return d.open(ctx, inner)
+	}
+	a, err := ova.Open(o.r, o.size)
+	for _, unsupported := range []error{ova.ErrSeveralDisks, ova.ErrNoDisk, ova.ErrOutside, ova.ErrCompressed, ova.ErrChunked} {
+		if errors.Is(err, unsupported) {
+			return &UnsafeError{Path: o.path, Reason: err.Error()}
+		}
+	}
+	if err != nil {
+		return err
+	}
+	d.Within = append(d.Within, OVA)
+	inner.format = VMDK
+	inner.r, inner.size = a.Disk()
+	return d.open(ctx, inner)
 }

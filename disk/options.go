@@ -13,20 +13,24 @@ import (
 type Options struct {
 	// Level of compression, of every format that is compressed.
 	Level image.Level `json:"level,omitempty"`
-	// AdapterType of a VMDK: "ide", "buslogic", "lsilogic" or another that package vmdk knows.
+	// AdapterType of a VMDK: one of vmdk.AdapterTypes.
 	AdapterType string `json:"adapterType,omitempty"`
-	// ToolsVersion of a VMDK, as in ddb.toolsVersion.
-	ToolsVersion string `json:"toolsVersion,omitempty"`
+	// ToolsVersion of VMware Tools in the guest, as in ddb.toolsVersion: a number.
+	ToolsVersion int `json:"toolsVersion,omitempty"`
 	// HardwareVersion of VMware's virtual hardware, for VMDK and OVA: 19 is vmx-19.
 	HardwareVersion int `json:"hardwareVersion,omitempty"`
 	// Align rounds the disk's size up to a multiple, in bytes: VHD only. Azure wants 1 MiB.
 	Align int64 `json:"align,omitempty"`
 	// Firmware of an OVA: "bios" or "efi".
 	Firmware string `json:"firmware,omitempty"`
-	// OSType of an OVA: VMware's name of a guest, such as "debian12_64Guest".
+	// SecureBoot of an OVA with EFI firmware.
+	SecureBoot bool `json:"secureBoot,omitempty"`
+	// OSType of an OVA: the operating system and its version, such as "debian12".
 	OSType string `json:"osType,omitempty"`
 	// Controller that the disk of an OVA is on.
 	Controller string `json:"controller,omitempty"`
+	// NetworkAdapter of an OVA.
+	NetworkAdapter string `json:"networkAdapter,omitempty"`
 	// CPUs and MemoryMiB of the machine in an OVA or a box.
 	CPUs      int `json:"cpus,omitempty"`
 	MemoryMiB int `json:"memory,omitempty"`
@@ -43,7 +47,7 @@ type option struct {
 // options lists the keys, by the names that recipes and the command line have for them.
 func options() []option {
 	vmware := []Format{VMDK, OVA, VagrantVirtualBox}
-	machines := []Format{OVA, VagrantVirtualBox, VagrantLibvirt}
+	machines := []Format{OVA, VagrantVirtualBox}
 	text := func(at func(*Options) *string) func(*Options, string) error {
 		return func(o *Options, v string) error { *at(o) = v; return nil }
 	}
@@ -58,8 +62,8 @@ func options() []option {
 	return []option{
 		{"level", []Format{RawGzip, RawZstd, Qcow2Zstd, VMDK, OVA, VagrantVirtualBox, VagrantLibvirt}, func(o *Options, v string) (err error) { o.Level, err = ParseLevel(v); return err },
 			func(o Options) bool { return o.Level != image.Default }},
-		{"adapterType", vmware, text(func(o *Options) *string { return &o.AdapterType }), func(o Options) bool { return o.AdapterType != "" }},
-		{"toolsVersion", vmware, text(func(o *Options) *string { return &o.ToolsVersion }), func(o Options) bool { return o.ToolsVersion != "" }},
+		{"adapterType", []Format{VMDK}, text(func(o *Options) *string { return &o.AdapterType }), func(o Options) bool { return o.AdapterType != "" }},
+		{"toolsVersion", vmware, number(func(o *Options) *int { return &o.ToolsVersion }, 1, 1<<31-1), func(o Options) bool { return o.ToolsVersion != 0 }},
 		{"hardwareVersion", vmware, number(func(o *Options) *int { return &o.HardwareVersion }, 4, 99), func(o Options) bool { return o.HardwareVersion != 0 }},
 		{"align", []Format{VHD, VHDFixed}, func(o *Options, v string) error {
 			mib, ok := strings.CutSuffix(v, "MiB")
@@ -78,6 +82,13 @@ func options() []option {
 		}, func(o Options) bool { return o.Firmware != "" }},
 		{"osType", []Format{OVA, VagrantVirtualBox}, text(func(o *Options) *string { return &o.OSType }), func(o Options) bool { return o.OSType != "" }},
 		{"controller", []Format{OVA, VagrantVirtualBox}, text(func(o *Options) *string { return &o.Controller }), func(o Options) bool { return o.Controller != "" }},
+		{"networkAdapter", []Format{OVA, VagrantVirtualBox}, text(func(o *Options) *string { return &o.NetworkAdapter }), func(o Options) bool { return o.NetworkAdapter != "" }},
+		{"secureBoot", []Format{OVA}, func(o *Options, v string) (err error) {
+			if o.SecureBoot, err = strconv.ParseBool(v); err != nil {
+				return fmt.Errorf("must be true or false")
+			}
+			return nil
+		}, func(o Options) bool { return o.SecureBoot }},
 		{"cpus", machines, number(func(o *Options) *int { return &o.CPUs }, 1, 512), func(o Options) bool { return o.CPUs != 0 }},
 		{"memory", machines, number(func(o *Options) *int { return &o.MemoryMiB }, 64, 1<<24), func(o Options) bool { return o.MemoryMiB != 0 }},
 	}
@@ -107,8 +118,8 @@ func OptionKeys(f Format) []string {
 	return keys
 }
 
-// Set sets the option of a key: level, adapterType, toolsVersion, hardwareVersion, align (as "1MiB"), firmware, osType, controller, cpus or memory (in
-// MiB). The error says what is wrong with the key or the value; whether the format has the key, and takes the value, [Write] says.
+// Set sets the option of a key: level, adapterType, toolsVersion, hardwareVersion, align (as "1MiB"), firmware, secureBoot, osType,
+// controller, networkAdapter, cpus or memory (in MiB). The error says what is wrong with the key or the value; whether the format has the key, and takes the value, [Write] says.
 func (o *Options) Set(key, value string) error {
 	for _, known := range options() {
 		if known.key != key {

@@ -54,9 +54,16 @@ func openRegular(path string) (*os.File, int64, error) {
 	}
 	if !st.Mode().IsRegular() {
 		f.Close()
-		return nil, 0, fmt.Errorf("%s is %s, not a disk image file", path, kindOf(st.Mode()))
+		return nil, 0, &notRegularError{path, kindOf(st.Mode())}
 	}
 	return f, st.Size(), nil
+}
+
+// notRegularError says what is in the place of a file.
+type notRegularError struct{ path, kind string }
+
+func (e *notRegularError) Error() string {
+	return fmt.Sprintf("%s is %s, not a disk image file", e.path, e.kind)
 }
 
 func kindOf(m fs.FileMode) string {

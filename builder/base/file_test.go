@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/ingot-image/ingot/disk"
+	"github.com/ingot-image/ingot/disk/image"
 )
 
 // parentDisk makes a small disk with the parts of a Debian root that matter.
@@ -65,7 +66,12 @@ func TestFileParents(t *testing.T) {
 			img := raw
 			if format != disk.Raw {
 				img = disk.Image{Path: filepath.Join(t.TempDir(), "parent"+format.Extension()), Format: format}
-				if err := disk.Convert(t.Context(), raw, img, nil); err != nil {
+				src, err := image.OpenFile(raw.Path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer src.Close()
+				if err := disk.Write(t.Context(), src, disk.WriteOptions{}, disk.Output{Path: img.Path, Format: format}); err != nil {
 					t.Fatal(err)
 				}
 			}

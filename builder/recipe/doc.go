@@ -23,7 +23,7 @@
 //	  imageTestsEnabled: true
 //	  timeoutMinutes: 720               # 60 to 1440
 //	distribution:
-//	  formats: [raw]                    # raw, qcow2, vmdk, vhd
+//	  formats: [raw]                    # or vmdk, ova, ...: disk.Formats
 //	  folder: out                       # relative to the recipe
 //
 // Only name, semanticVersion and parentImage must be there; the values above are otherwise the defaults, but that there

@@ -26,20 +26,22 @@ type buildFlags struct {
 func (f *buildFlags) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVarP(&f.output, "output", "o", "", "folder of the finished files (default: the recipe's, else the current folder)")
-	flags.StringSliceVar(&f.formats, "format", nil, "formats instead of the recipe's: raw, qcow2, vmdk, vhd")
+	flags.StringSliceVar(&f.formats, "format", nil, "formats instead of the recipe's: "+strings.Join(formatNames(), ", "))
 	flags.StringVar(&f.accelerator, "accelerator", "", "auto, kvm or tcg, instead of the recipe's")
 	flags.StringVar(&f.test, "test", "", "full, quick (one boot, of the kernel directly) or none (default: full, or as the recipe says)")
 	flags.StringVar(&f.mirror, "mirror", "", "Debian mirror for bases (default: that of this machine's apt sources)")
-	complete := func(values ...string) func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-		return func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-			return values, cobra.ShellCompDirectiveNoFileComp
-		}
-	}
-	cmd.RegisterFlagCompletionFunc("format", complete("raw", "qcow2", "vmdk", "vhd"))
+	cmd.RegisterFlagCompletionFunc("format", complete(formatNames()...))
 	cmd.RegisterFlagCompletionFunc("accelerator", complete("auto", "kvm", "tcg"))
 	cmd.RegisterFlagCompletionFunc("test", complete("full", "quick", "none"))
 	cmd.ValidArgsFunction = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		return []string{"yaml", "yml"}, cobra.ShellCompDirectiveFilterFileExt
+	}
+}
+
+// complete makes a flag's completion of its values.
+func complete(values ...string) cobra.CompletionFunc {
+	return func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return values, cobra.ShellCompDirectiveNoFileComp
 	}
 }
 

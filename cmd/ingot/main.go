@@ -15,8 +15,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ingot-image/ingot/builder"
+	"github.com/ingot-image/ingot/builder/catalog"
 	"github.com/ingot-image/ingot/builder/component"
 	"github.com/ingot-image/ingot/cmd/ingot-agent/embedded"
+	"github.com/ingot-image/ingot/disk"
 )
 
 // version is set by the Makefile.
@@ -59,6 +61,8 @@ func report(err error) int {
 	var usage usageError
 	var failure *builder.Failure
 	var status exitStatus
+	var unsafe *disk.UnsafeError
+	var damaged *disk.FormatError
 	switch {
 	case errors.As(err, &status):
 		return int(status)
@@ -78,6 +82,9 @@ func report(err error) int {
 		return exitBadInput
 	case errors.As(err, &usage):
 		fmt.Fprintf(os.Stderr, "ingot: %v\n", usage.error)
+		return exitBadInput
+	case errors.As(err, &unsafe), errors.As(err, &damaged), errors.Is(err, catalog.ErrNotFound): // an image that is refused, or none
+		fmt.Fprintf(os.Stderr, "ingot: %s\n", printable(err.Error()))
 		return exitBadInput
 	case errors.Is(err, context.Canceled):
 		fmt.Fprintln(os.Stderr, "ingot: interrupted")
@@ -110,7 +117,8 @@ func newRoot() *cobra.Command {
 		Long: `Ingot casts golden images on your own machine: a local EC2 Image Builder.
 
 It boots a base OS under QEMU, applies component documents inside it, boots the
-result again in throwaway VMs to test it, and keeps it as raw, qcow2, VMDK or VHD.
+result again in throwaway VMs to test it, and keeps it for hypervisors: raw, qcow2,
+VMDK, VHD, OVA and more.
 State lives under $INGOT_HOME (default: ~/.local/share/ingot).`,
 		Example: `  ingot doctor
   ingot build web-server.yaml -o out --format raw,vmdk
@@ -123,7 +131,7 @@ State lives under $INGOT_HOME (default: ~/.local/share/ingot).`,
 		return usageError{fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath())}
 	})
 	root.SetVersionTemplate("ingot {{.Version}}\n")
-	root.AddCommand(newBuild(), newPlan(), newImages(), newRun(), newShell(), newConsole(), newCp(), newCache(), newComponent(), newDoctor(), newInspect(), newVersion())
+	root.AddCommand(newBuild(), newPlan(), newImages(), newInspect(), newRun(), newShell(), newConsole(), newCp(), newConvert(), newCache(), newComponent(), newDoctor(), newVersion())
 	// cobra reports unknown verbs and wrong arguments as plain errors; they are bad input like the rest.
 	wrongArgsAreUsage(root)
 	root.Args = func(_ *cobra.Command, given []string) error {

@@ -260,3 +260,30 @@ func nonEmpty(parts ...string) []string {
 	}
 	return kept
 }
+
+// bytes shows how far work on bytes has come; total is 0 where it is not known.
+func (p *progress) bytes(doing string, done, total int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.stage != doing {
+		p.stage, p.since = doing, time.Now()
+		p.plain("%s", doing)
+	}
+	p.doing = size(done)
+	if total <= 0 {
+		return
+	}
+	percent := done * 100 / total
+	p.doing = fmt.Sprintf("%d%%  %s of %s", percent, size(done), size(total))
+	if took := time.Since(p.since); took > time.Second && done > 0 {
+		p.doing += "  " + elapsed(time.Duration(float64(took)*float64(total-done)/float64(done))) + " left"
+		p.plain("%s %d%%", doing, percent/25*25)
+	}
+}
+
+// note says something that people should know.
+func (p *progress) note(format string, args ...any) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.say("! "+format, args...)
+}

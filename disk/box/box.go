@@ -22,6 +22,7 @@ import (
 const (
 	metadataName    = "metadata.json"
 	vagrantfileName = "Vagrantfile"
+	imageName       = "box.img" // of the libvirt provider
 )
 
 // metadata of a box for the libvirt provider has the disk's format and size: vagrant-libvirt, "Box Format", version 1.

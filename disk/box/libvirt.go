@@ -63,7 +63,7 @@ func packLibvirt(ctx context.Context, w io.Writer, image *os.File, virtualSize i
 			return err
 		}
 	}
-	if err := t.WriteHeader(tarfile.Header("box.img", size)); err != nil {
+	if err := t.WriteHeader(tarfile.Header(imageName, size)); err != nil {
 		return err
 	}
 	if err := copyImage(ctx, t, image, size, progress); err != nil {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -53,6 +54,9 @@ func (e *ServerError) Error() string {
 	}
 	return fmt.Sprintf("%s at %d: %s", e.Op, e.Offset, reason)
 }
+
+// Unwrap gives the error number, such as syscall.ENOSPC.
+func (e *ServerError) Unwrap() error { return syscall.Errno(e.Code) }
 
 // Connect does the handshake on a connection and chooses the export. depth is how many requests may be without an answer, at least 1. When ctx
 // ends, so does the connection, and everything that waits for it gets ctx's cause. The connection is closed on an error, and by Close.

@@ -85,7 +85,8 @@ func isDescriptor(name string) bool { return strings.EqualFold(path.Ext(name), "
 // supported: [ErrSeveralDisks], [ErrNoDisk], [ErrOutside], [ErrCompressed], [ErrChunked].
 func Open(r io.ReaderAt, size int64) (*Archive, error) {
 	a := &Archive{r: r}
-	if err := a.index(size); err != nil {
+	var err error
+	if a.Members, err = Members(r, size); err != nil {
 		return nil, err
 	}
 	text, err := a.descriptor()
@@ -112,49 +113,49 @@ func (a *Archive) Disk() (io.ReaderAt, int64) {
 	return io.NewSectionReader(a.r, a.disk.Start, a.disk.Size), a.disk.Size
 }
 
-// index lists the members. Two of one name would let the manifest speak of one and the reader read the other.
-func (a *Archive) index(size int64) error {
-	s := &bounded{SectionReader: io.NewSectionReader(a.r, 0, max(size, 0)), left: maxHeaders}
+// Members lists the files in a tar archive of size bytes, an OVA or a box: headers are read, and nothing else. Two of one name, which would let a
+// manifest speak of one and a reader read the other, are an [image.FormatError], as is every damage.
+func Members(r io.ReaderAt, size int64) (members []Member, err error) {
+	s := &bounded{SectionReader: io.NewSectionReader(r, 0, max(size, 0)), left: maxHeaders}
 	t := tar.NewReader(s)
 	seen := map[string]bool{}
 	for n := 0; ; n++ {
 		h, err := t.Next()
 		if err == io.EOF {
-			break
+			return members, nil
 		}
 		if s.err != nil {
-			return fmt.Errorf("read the index of the archive: %w", s.err)
+			return nil, fmt.Errorf("read the index of the archive: %w", s.err)
 		}
 		if errors.Is(err, errHeaders) || n == maxMembers {
-			return image.Damaged(image.OVA, "more than %d members or %d bytes of headers", maxMembers, maxHeaders)
+			return nil, image.Damaged(image.OVA, "more than %d members or %d bytes of headers", maxMembers, maxHeaders)
 		}
 		if errors.Is(err, io.ErrUnexpectedEOF) {
-			return image.Damaged(image.OVA, "the archive is cut off")
+			return nil, image.Damaged(image.OVA, "the archive is cut off")
 		}
 		if err != nil {
-			return image.Damaged(image.OVA, "%v", err)
+			return nil, image.Damaged(image.OVA, "%v", err)
 		}
 		if h.Typeflag != tar.TypeReg {
 			continue // directories, links and devices: nothing may refer to them
 		}
 		if _, ok := h.PAXRecords["GNU.sparse.major"]; ok || h.PAXRecords["GNU.sparse.map"] != "" {
-			return image.Damaged(image.OVA, "member %q is sparse, which OVF does not allow", h.Name)
+			return nil, image.Damaged(image.OVA, "member %q is sparse, which OVF does not allow", h.Name)
 		}
 		start, err := s.Seek(0, io.SeekCurrent)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if h.Size > size-start {
-			return image.Damaged(image.OVA, "the archive is cut off in member %q", h.Name)
+			return nil, image.Damaged(image.OVA, "the archive is cut off in member %q", h.Name)
 		}
 		name := path.Clean(h.Name)
 		if seen[name] {
-			return image.Damaged(image.OVA, "there are two members %q", name)
+			return nil, image.Damaged(image.OVA, "there are two members %q", name)
 		}
 		seen[name] = true
-		a.Members = append(a.Members, Member{name, start, h.Size})
+		members = append(members, Member{name, start, h.Size})
 	}
-	return nil
 }
 
 // bounded reads no more than left bytes: headers only, as members are skipped by seeking.

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ingot-image/ingot/builder"
+	"github.com/ingot-image/ingot/disk"
+	"github.com/ingot-image/ingot/disk/image"
+)
+
+// converted is a file that was written.
+type converted struct {
+	Path      string `json:"path"`
+	Format    string `json:"format"`
+	SizeBytes int64  `json:"sizeBytes"`
+}
+
+func (c *conversion) run(cmd *cobra.Command) error {
+	b, err := newBuilder()
+	if err != nil {
+		return err
+	}
+	p := newProgress(os.Stderr, false)
+	start := time.Now()
+	size, err := c.write(cmd.Context(), b, p)
+	p.close()
+	if err != nil {
+		return err
+	}
+	var written []converted
+	for _, o := range c.outputs {
+		info, err := os.Stat(o.Path)
+		if err != nil {
+			return err
+		}
+		written = append(written, converted{o.Path, string(o.Format), info.Size()})
+	}
+	if c.asJSON {
+		return printJSON(cmd.OutOrStdout(), struct {
+			VirtualSizeBytes int64       `json:"virtualSizeBytes"`
+			Outputs          []converted `json:"outputs"`
+		}{size, written})
+	}
+	return printConverted(cmd.OutOrStdout(), written, size, time.Since(start))
+}
+
+func (c *conversion) write(ctx context.Context, b *builder.Builder, p *progress) (size int64, err error) {
+	c.source.TempDir = filepath.Dir(c.outputs[0].Path)
+	c.source.Progress = func(done int64) { p.bytes("expand", done, 0) }
+	d, _, err := b.OpenImage(ctx, c.from, c.source)
+	if err != nil {
+		return 0, err
+	}
+	defer d.Close()
+	defer func() {
+		for _, end := range c.close {
+			end()
+		}
+	}()
+	src, err := c.contents(ctx, d, p)
+	if err != nil {
+		return 0, err
+	}
+	return src.Size(), disk.Write(ctx, src, disk.WriteOptions{Progress: func(done, total int64) { p.bytes("convert", done, total) }}, c.outputs...)
+}
+
+// contents is what is to be written of the source: all of it, or what its file systems use, or that on a smaller disk.
+func (c *conversion) contents(ctx context.Context, d *disk.Disk, p *progress) (image.Source, error) {
+	if c.exact {
+		return d, nil
+	}
+	used, report, err := disk.Unused(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range report.FileSystems {
+		if f.Kept != "" && f.Type != "" {
+			p.note("partition %d (%s): what is unused is kept: %s", f.Partition, f.Type, f.Kept)
+		}
+	}
+	if !c.shrink {
+		return used, nil
+	}
+	return c.shrunk(ctx, used, p)
+}
+
+// shrunk makes the disk smaller in a raw file that has no name.
+func (c *conversion) shrunk(ctx context.Context, src image.Source, p *progress) (image.Source, error) {
+	raw, err := disk.Create(filepath.Join(filepath.Dir(c.outputs[0].Path), "shrunk"))
+	if err != nil {
+		return nil, err
+	}
+	c.close = append(c.close, raw.Close)
+	w, err := image.NewRawWriter(raw.File, src.Size())
+	if err != nil {
+		return nil, err
+	}
+	if err := image.Copy(ctx, src, image.CopyOptions{Progress: func(done, total int64) { p.bytes("copy", done, total) }}, w); err != nil {
+		return nil, disk.ExplainSpace(err, filepath.Dir(c.outputs[0].Path), 0)
+	}
+	p.bytes("shrink", 0, 0)
+	if _, err := disk.Shrink(ctx, fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), raw.Fd()), disk.ShrinkOptions{Margin: c.margin}); err != nil {
+		return nil, err
+	}
+	return image.NewFile(raw.File)
+}
+
+// printConverted tells people what was written, and how fast.
+func printConverted(w io.Writer, files []converted, disk int64, took time.Duration) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, f := range files {
+		fmt.Fprintf(t, "%s\t%s\t%s\n", printable(f.Path), f.Format, size(f.SizeBytes))
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "a disk of %s, written in %s\n", size(disk), elapsed(took))
+	return err
+}

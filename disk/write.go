@@ -1,0 +1,204 @@
+package disk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/ingot-image/ingot/disk/box"
+	"github.com/ingot-image/ingot/disk/compress"
+	"github.com/ingot-image/ingot/disk/image"
+	"github.com/ingot-image/ingot/disk/ova"
+	"github.com/ingot-image/ingot/disk/qemuimg"
+	"github.com/ingot-image/ingot/disk/vhd"
+	"github.com/ingot-image/ingot/disk/vmdk"
+)
+
+// Output is a file to be written.
+type Output struct {
+	Path    string
+	Format  Format
+	Options Options
+	// Unsynced leaves it to the caller to flush the file to disk (os.File.Sync) before it counts on it. It can be done beside other work on the file.
+	Unsynced bool
+}
+
+// WriteOptions are options of [Write].
+type WriteOptions struct {
+	// Workers is how many pieces of the disk are compressed at once, 0 for as many as there are CPUs.
+	Workers int
+	// Progress is told how much of what the source holds is written, in bytes. It must not block.
+	Progress func(done, total int64)
+}
+
+// Write writes a disk into one or more files. The source is read once, whatever the number of files, and its holes cost nothing. Files of
+// the same content and options are the same, byte by byte, but for VHDX.
+//
+// Each file appears under its name, replacing what was there, when all of them are complete and flushed to disk; after an error none does, and a
+// program that is killed leaves nothing behind.
+//
+// Errors: [MissingToolError] (qcow2 and VHDX are written by QEMU), [NoSpaceError], what is wrong with an option or the size, ctx's
+// cause, or what the source says.
+func Write(ctx context.Context, src image.Source, o WriteOptions, outputs ...Output) (err error) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var files []*writing
+	defer func() {
+		stop() // what QEMU still writes
+		for _, w := range files {
+			w.close()
+		}
+	}()
+	var writers []image.Writer
+	for _, out := range outputs {
+		w, err := newWriting(ctx, src, out)
+		if w != nil {
+			files = append(files, w)
+		}
+		if err != nil {
+			return w.fail(err, out)
+		}
+		if !w.cloned {
+			writers = append(writers, w)
+		}
+	}
+	if len(writers) > 0 {
+		if err := image.Copy(ctx, src, image.CopyOptions{Workers: o.Workers, Progress: o.Progress}, writers...); err != nil {
+			var failed *outputError
+			if errors.As(err, &failed) {
+				return failed.file.fail(failed.err, failed.file.out)
+			}
+			return fmt.Errorf("write %s: %w", outputs[0].Path, err)
+		}
+	}
+	for _, w := range files {
+		if err := w.commit(); err != nil {
+			return w.fail(err, w.out)
+		}
+	}
+	return nil
+}
+
+// writing is an output that is being written.
+type writing struct {
+	image.Writer
+	ctx     context.Context
+	out     Output
+	pending *PendingFile
+	qcow2   *PendingFile // in a box, which is packed when this is complete
+	size    int64
+	cloned  bool // and complete
+}
+
+func newWriting(ctx context.Context, src image.Source, out Output) (*writing, error) {
+	w := &writing{ctx: ctx, out: out, size: src.Size()}
+	if err := out.Options.check(out.Format); err != nil {
+		return w, err
+	}
+	var err error
+	if w.pending, err = Create(out.Path); err != nil {
+		return w, err
+	}
+	f, o, name := w.pending.File, out.Options, filepath.Base(out.Path)
+	switch out.Format {
+	case Raw:
+		if raw, ok := src.(interface{ CloneTo(*os.File) error }); ok && raw.CloneTo(f) == nil {
+			w.cloned = true
+			return w, nil
+		}
+		w.Writer, err = image.NewRawWriter(f, w.size)
+	case RawGzip:
+		w.Writer, err = compress.NewGzipWriter(f, w.size, o.Level)
+	case RawZstd:
+		w.Writer, err = compress.NewZstdWriter(f, w.size, o.Level)
+	case Qcow2, Qcow2Zstd, VHDX:
+		w.Writer, err = qemuimg.NewWriter(ctx, f, out.Format, w.size, o.Level)
+	case VMDK:
+		w.Writer, err = vmdk.NewWriter(f, w.size, vmdk.Options{Name: name, Level: o.Level, AdapterType: o.AdapterType, HardwareVersion: o.HardwareVersion, ToolsVersion: o.ToolsVersion})
+	case VHD, VHDFixed:
+		w.Writer, err = vhd.NewWriter(f, w.size, vhd.Options{Fixed: out.Format == VHDFixed, Align: o.Align})
+	case OVA:
+		w.Writer, err = ova.NewWriter(f, w.size, ovaOptions(name, o))
+	case VagrantVirtualBox:
+		w.Writer, err = box.NewVirtualBoxWriter(f, w.size, ovaOptions(name, o))
+	case VagrantLibvirt:
+		if w.qcow2, err = Create(out.Path); err == nil { // which only lends it a folder
+			w.Writer, err = qemuimg.NewWriter(ctx, w.qcow2.File, Qcow2Zstd, w.size, o.Level)
+		}
+	default:
+		err = fmt.Errorf("%s cannot be written: use %s", out.Format, formatNames())
+	}
+	if err != nil {
+		w.Writer = nil // and no nil of some writer's type
+	}
+	return w, err
+}
+
+// outputError is an error of one of several outputs.
+type outputError struct {
+	file *writing
+	err  error
+}
+
+func (e *outputError) Error() string { return e.err.Error() }
+func (e *outputError) Unwrap() error { return e.err }
+
+func (w *writing) Encode(p image.Piece) (func() error, error) {
+	write, err := w.Writer.Encode(p)
+	if err != nil {
+		return nil, &outputError{w, err}
+	}
+	if write == nil {
+		return nil, nil
+	}
+	return func() error {
+		if err := write(); err != nil {
+			return &outputError{w, err}
+		}
+		return nil
+	}, nil
+}
+
+func (w *writing) Finish() error {
+	err := w.Writer.Finish()
+	if err == nil && w.qcow2 != nil {
+		err = box.PackLibvirt(w.ctx, w.pending, w.qcow2.File, w.size, nil)
+	}
+	if err != nil {
+		return &outputError{w, err}
+	}
+	return nil
+}
+
+func (w *writing) commit() error {
+	if w.out.Unsynced {
+		return w.pending.commitUnsynced()
+	}
+	return w.pending.Commit()
+}
+
+func (w *writing) close() {
+	if c, ok := w.Writer.(io.Closer); ok { // a QEMU
+		c.Close()
+	}
+	for _, f := range []*PendingFile{w.pending, w.qcow2} {
+		if f != nil {
+			f.Close()
+		}
+	}
+}
+
+func (w *writing) fail(err error, out Output) error {
+	return fmt.Errorf("write %s: %w", out.Path, ExplainSpace(err, filepath.Dir(out.Path), 0))
+}
+
+func ovaOptions(name string, o Options) ova.Options {
+	return ova.Options{
+		Name: strings.TrimSuffix(name, filepath.Ext(name)), Level: o.Level, Firmware: o.Firmware, SecureBoot: o.SecureBoot, HardwareVersion: o.HardwareVersion, OSType: o.OSType,
+		CPUs: o.CPUs, MemoryMiB: o.MemoryMiB, Controller: o.Controller, NetworkAdapter: o.NetworkAdapter, ToolsVersion: o.ToolsVersion,
+	}
+}
