@@ -78,6 +78,10 @@ func fill(r io.Reader, b []byte) (n int, err error) {
 	return n, err
 }
 
+// NewReader expands a gzip, zstd, xz or bzip2 file as it is read. Its memory is bounded; what comes out is not: that is the caller's to limit.
+// Close it after use.
+func NewReader(r io.Reader, format image.Format) (io.ReadCloser, error) { return open(r, format) }
+
 func open(r io.Reader, format image.Format) (io.ReadCloser, error) {
 	buffered := bufio.NewReaderSize(r, 256<<10)
 	switch format {

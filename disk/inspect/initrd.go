@@ -3,14 +3,13 @@ package inspect
 import (
 	"bufio"
 	"bytes"
-	"compress/bzip2"
 	"errors"
 	"fmt"
 	"io"
 	"strconv"
 
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
+	"github.com/ingot-image/ingot/disk/compress"
+	"github.com/ingot-image/ingot/disk/image"
 )
 
 // Bounds of what is read of initial RAM disks.
@@ -19,7 +18,6 @@ const (
 	maxInitrdTotal = 1 << 30 // bytes of all, expanded
 	maxInitrdFiles = 200000
 	maxInitrdName  = 4096
-	maxWindow      = 128 << 20
 )
 
 var errBudget = errors.New("it is too large")
@@ -71,6 +69,7 @@ func (r *Root) readInitrd(name string, budget *int64) (*Initrd, map[string]bool)
 			if err != nil {
 				return err
 			}
+			defer expanded.Close()
 			// What is behind a compressed archive is not looked for: the kernel allows it, and nobody does it.
 			return readCPIO(&limited{expanded, budget}, &files, func(name string) { i.module(name, inside) })
 		}
@@ -92,22 +91,15 @@ func (i *Initrd) module(name string, inside map[string]bool) {
 }
 
 // expandInitrd expands what comes next.
-func expandInitrd(r io.Reader, magic []byte) (kind string, out io.Reader, err error) {
+func expandInitrd(r io.Reader, magic []byte) (kind string, out io.ReadCloser, err error) {
 	has := func(m string) bool { return bytes.HasPrefix(magic, []byte(m)) }
-	switch {
-	case has("\x1f\x8b"):
-		out, err = gzip.NewReader(r)
-		return "gzip", out, err
-	case has("\x28\xb5\x2f\xfd"):
-		out, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxInitrdTotal), zstd.WithDecoderMaxWindow(maxWindow))
-		if err != nil {
-			return "zstd", nil, err
+	for m, format := range map[string]image.Format{"\x1f\x8b": image.Gzip, "\x28\xb5\x2f\xfd": image.Zstd, "BZh": image.Bzip2, "\xfd7zXZ\x00": image.XZ} {
+		if has(m) {
+			out, err := compress.NewReader(r, format)
+			return string(format), out, err
 		}
-		return "zstd", out, nil
-	case has("BZh"):
-		return "bzip2", bzip2.NewReader(r), nil
-	case has("\xfd7zXZ\x00"):
-		kind = "xz"
+	}
+	switch {
 	case has("\x02\x21\x4c\x18"), has("\x04\x22\x4d\x18"):
 		kind = "lz4"
 	case has("\x5d\x00\x00"):
@@ -125,7 +117,7 @@ func readCPIO(r io.Reader, files *int, f func(name string)) error {
 	header := make([]byte, 110)
 	for {
 		if _, err := io.ReadFull(r, header); err != nil {
-			return fmt.Errorf("the archive is cut off: %w", err)
+			return ended(err)
 		}
 		if !bytes.HasPrefix(header, []byte("070701")) && !bytes.HasPrefix(header, []byte("070702")) {
 			return errors.New("a header of the archive is damaged")
@@ -141,11 +133,11 @@ func readCPIO(r io.Reader, files *int, f func(name string)) error {
 		}
 		name := make([]byte, length+pad(110+length))
 		if _, err := io.ReadFull(r, name); err != nil {
-			return fmt.Errorf("the archive is cut off: %w", err)
+			return ended(err)
 		}
 		text := string(bytes.TrimRight(name[:length], "\x00"))
 		if _, err := io.CopyN(io.Discard, r, size+pad(size)); err != nil {
-			return fmt.Errorf("the archive is cut off: %w", err)
+			return ended(err)
 		}
 		if text == "TRAILER!!!" {
 			return nil
@@ -155,6 +147,14 @@ func readCPIO(r io.Reader, files *int, f func(name string)) error {
 		}
 		f(text)
 	}
+}
+
+// ended tells an early end from what is wrong with what is compressed.
+func ended(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return errors.New("the archive is cut off")
+	}
+	return err
 }
 
 func pad(n int64) int64 { return -n & 3 }

@@ -3,6 +3,7 @@ package inspect
 import (
 	"bytes"
 	"encoding/binary"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -17,7 +18,7 @@ func TestInitrd(t *testing.T) {
 		{"zstd", zstandard(t, nvme), "zstd", ""},
 		{"after microcode", micro + strings.Repeat("\x00", 1000) + gzipped(nvme), "gzip", ""},
 		{"several", micro + nvme, "none", ""},
-		{"xz", "\xfd7zXZ\x00rest", "xz", "is not expanded here"},
+		{"xz, cut off", "\xfd7zXZ\x00rest", "xz", "cut off"},
 		{"lz4", micro + "\x02\x21\x4c\x18", "lz4", "is not expanded here"},
 		{"garbage", "garbage garbage", "", "no archive of a kind that is known"},
 		{"empty", "", "", "EOF"},
@@ -34,6 +35,18 @@ func TestInitrd(t *testing.T) {
 		}
 		if test.problem == "" && !inside["nvme"] {
 			t.Errorf("%s: %v", test.name, inside)
+		}
+	}
+	if xz, err := exec.LookPath("xz"); err == nil { // as the kernel wants it
+		cmd := exec.Command(xz, "--check=crc32", "--lzma2=dict=1MiB")
+		cmd.Stdin = strings.NewReader(nvme)
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		budget := int64(1 << 20)
+		if i, inside := rootOfFiles(map[string][]byte{"i": append([]byte(micro), out...)}).readInitrd("i", &budget); i.Problem != "" || i.Compression != "xz" || !inside["nvme"] {
+			t.Errorf("xz: %+v", i)
 		}
 	}
 	// A bomb ends at the budget.
