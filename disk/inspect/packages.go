@@ -13,6 +13,9 @@ const (
 	maxPackageText = 64 << 20 // of a package manager's database
 )
 
+// Packages lists what the package manager of the system has installed, sorted by name.
+func (r *Root) Packages(ctx context.Context) Packages { return r.packages(ctx) }
+
 // packages lists what the package manager has installed, sorted by name.
 func (r *Root) packages(ctx context.Context) Packages {
 	var p Packages

@@ -224,15 +224,15 @@ func FuzzText(f *testing.F) {
 		if len(text) > testMetadata-headerSize {
 			return
 		}
-		useAll(t, craft(2<<20, string(text), 512))
+		useAll(t, craft(testStart+4*extent, string(text), 512))
 	})
 }
 
 func FuzzHeaders(f *testing.F) {
-	m := craft(2<<20, groupText(volumeText("root", linear(0, 3, "pv0", 4))), 512)
+	m := craft(testStart+4*extent, groupText(volumeText("root", linear(0, 3, "pv0", 0))), 512)
 	f.Add([]byte(m[sector:2*sector]), []byte(m[4096:4096+headerSize]))
 	f.Fuzz(func(t *testing.T, label, header []byte) {
-		m := craft(2<<20, groupText(volumeText("root", linear(0, 3, "pv0", 4))), 512)
+		m := craft(testStart+4*extent, groupText(volumeText("root", linear(0, 3, "pv0", 0))), 512)
 		copy(m[sector:2*sector], label)
 		copy(m[4096:4096+headerSize], header)
 		fix(m)

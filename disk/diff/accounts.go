@@ -1,0 +1,189 @@
+package diff
+
+import (
+	"maps"
+	"path"
+	"slices"
+	"strings"
+)
+
+// User is a line of /etc/passwd: passwd(5). The password itself is never told.
+type User struct {
+	Name  string `json:"name"`
+	UID   string `json:"uid"`
+	GID   string `json:"gid"`
+	Home  string `json:"home"`
+	Shell string `json:"shell"`
+	// Password is "set", "locked", "none" if nobody can log in by one, or "empty" if none is asked for: shadow(5).
+	Password string `json:"password"`
+	// AuthorizedKeys counts the keys that open the account by SSH, in the user's own file.
+	AuthorizedKeys int `json:"authorizedKeys"`
+
+	hash string
+}
+
+// UserChange is a user that is in both systems.
+type UserChange struct {
+	Name   string   `json:"name"`
+	What   []string `json:"what"` // "uid", "gid", "home", "shell", "password", "authorizedKeys"
+	Before User     `json:"before"`
+	After  User     `json:"after"`
+}
+
+// Users is what changed of them.
+type Users struct {
+	Added   []User       `json:"added"`
+	Removed []User       `json:"removed"`
+	Changed []UserChange `json:"changed"`
+}
+
+func (u *Users) empty() bool { return len(u.Added)+len(u.Removed)+len(u.Changed) == 0 }
+
+// Group is a line of /etc/group: group(5).
+type Group struct {
+	Name    string   `json:"name"`
+	GID     string   `json:"gid"`
+	Members []string `json:"members"` // sorted
+}
+
+// GroupChange is a group that is in both systems.
+type GroupChange struct {
+	Name   string `json:"name"`
+	Before Group  `json:"before"`
+	After  Group  `json:"after"`
+}
+
+// Groups is what changed of them.
+type Groups struct {
+	Added   []Group       `json:"added"`
+	Removed []Group       `json:"removed"`
+	Changed []GroupChange `json:"changed"`
+}
+
+func (g *Groups) empty() bool { return len(g.Added)+len(g.Removed)+len(g.Changed) == 0 }
+
+const maxAccounts = 1 << 17
+
+// records gives the fields of the lines of a file such as /etc/passwd, by the first one.
+func (s *side) records(name string, fields int) map[string][]string {
+	out := map[string][]string{}
+	for line := range strings.Lines(s.text(name)) {
+		f := strings.Split(strings.TrimSuffix(line, "\n"), ":")
+		if len(f) >= fields && f[0] != "" && !strings.HasPrefix(f[0], "#") && len(out) < maxAccounts {
+			if _, twice := out[f[0]]; !twice { // the first counts
+				out[f[0]] = f
+			}
+		}
+	}
+	return out
+}
+
+func (s *side) readAccounts() {
+	s.users, s.groups = map[string]User{}, map[string]Group{}
+	shadow := s.records("etc/shadow", 2)
+	for name, f := range s.records("etc/passwd", 7) {
+		u := User{Name: name, UID: f[2], GID: f[3], Home: f[5], Shell: f[6], hash: f[1]}
+		if line, ok := shadow[name]; ok {
+			u.hash = line[1]
+		}
+		u.Password = password(u.hash)
+		u.AuthorizedKeys = s.authorizedKeys(u.Home)
+		s.users[name] = u
+	}
+	for name, f := range s.records("etc/group", 4) {
+		g := Group{Name: name, GID: f[2], Members: []string{}}
+		for m := range strings.SplitSeq(f[3], ",") {
+			if m != "" {
+				g.Members = append(g.Members, m)
+			}
+		}
+		slices.Sort(g.Members)
+		s.groups[name] = g
+	}
+}
+
+// password says what the second field of shadow is good for.
+func password(field string) string {
+	rest := strings.TrimLeft(field, "!")
+	switch {
+	case field == "":
+		return "empty"
+	case len(rest) < 13: // than the shortest hash, crypt(5): * and !, and x without a line in shadow
+		return "none"
+	case len(rest) < len(field):
+		return "locked"
+	}
+	return "set"
+}
+
+// authorizedKeys counts the lines of a user's file that are keys: sshd(8).
+func (s *side) authorizedKeys(home string) int {
+	home = strings.Trim(path.Clean("/"+home), "/")
+	if home == "" {
+		return 0
+	}
+	name := path.Join(home, ".ssh/authorized_keys")
+	if _, err := s.tree.Stat(name); err != nil {
+		return 0
+	}
+	n := 0
+	for line := range strings.Lines(s.text(name)) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
+			n++
+		}
+	}
+	return n
+}
+
+func diffUsers(before, after map[string]User) Users {
+	d := Users{Added: []User{}, Removed: []User{}, Changed: []UserChange{}}
+	for _, name := range slices.Sorted(maps.Keys(before)) {
+		was := before[name]
+		is, ok := after[name]
+		if !ok {
+			d.Removed = append(d.Removed, was)
+			continue
+		}
+		var what []string
+		for _, f := range []struct {
+			name string
+			same bool
+		}{
+			{"uid", was.UID == is.UID}, {"gid", was.GID == is.GID}, {"home", was.Home == is.Home}, {"shell", was.Shell == is.Shell},
+			{"password", was.Password == is.Password && was.hash == is.hash}, {"authorizedKeys", was.AuthorizedKeys == is.AuthorizedKeys},
+		} {
+			if !f.same {
+				what = append(what, f.name)
+			}
+		}
+		if len(what) > 0 {
+			d.Changed = append(d.Changed, UserChange{name, what, was, is})
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(after)) {
+		if _, ok := before[name]; !ok {
+			d.Added = append(d.Added, after[name])
+		}
+	}
+	return d
+}
+
+func diffGroups(before, after map[string]Group) Groups {
+	d := Groups{Added: []Group{}, Removed: []Group{}, Changed: []GroupChange{}}
+	for _, name := range slices.Sorted(maps.Keys(before)) {
+		was := before[name]
+		is, ok := after[name]
+		switch {
+		case !ok:
+			d.Removed = append(d.Removed, was)
+		case was.GID != is.GID || !slices.Equal(was.Members, is.Members):
+			d.Changed = append(d.Changed, GroupChange{name, was, is})
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(after)) {
+		if _, ok := before[name]; !ok {
+			d.Added = append(d.Added, after[name])
+		}
+	}
+	return d
+}
