@@ -4,6 +4,7 @@
 # make bench   measure the way between guest and host: MB/s of output, ms a step
 # make bench-build   measure what warm builds save, beside Packer: a table; ROUNDS=3
 # make check   formatting and vet
+# make bench-disk    write disks beside qemu-img, pigz and zstd: a table; ROUNDS=5, INGOT_BENCH_DISK=a raw disk
 #
 # Every target may be run again: what is there is not installed or built anew.
 
@@ -11,7 +12,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -ec
 .DEFAULT_GOAL := build
 AGENTS := linux-amd64 linux-arm64 windows-amd64
-.PHONY: bench bench-build build agents $(AGENTS:%=agent-%) setup setup-test demo test check clean
+.PHONY: bench bench-build bench-disk build agents $(AGENTS:%=agent-%) setup setup-test demo test check clean
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
@@ -19,7 +20,7 @@ EMBEDDED := cmd/ingot-agent/embedded/bin
 
 # Debian packages: what Ingot runs, and what the tests compare with besides.
 PACKAGES := qemu-system-x86 qemu-utils ovmf mmdebstrap gpg uidmap util-linux e2fsprogs dosfstools mtools
-TEST_PACKAGES := gdisk fdisk xorriso cpio p7zip-full xfsprogs btrfs-progs libxml2-utils libarchive-tools
+TEST_PACKAGES := pigz zstd xz-utils bzip2 gdisk fdisk xorriso cpio p7zip-full xfsprogs btrfs-progs libxml2-utils libarchive-tools
 # And what runs the agents of other platforms: Windows' under wine, arm64's under qemu-user.
 TEST_PACKAGES += wine64 wixl qemu-user
 
@@ -73,6 +74,16 @@ ROUNDS := 3
 bench-build: setup build
 	$(call install,packer openssh-client)
 	go test -run '^$$' -bench BenchmarkBuild -benchtime 1x -timeout 6h ./cmd/ingot -ingot $(CURDIR)/bin/ingot -rounds $(ROUNDS) -table $(CURDIR)/bin/bench-build.md
+
+# The disk is the newest base that is cached; there is one after a build.
+BASES = $${INGOT_HOME:-$${XDG_DATA_HOME:-$$HOME/.local/share}/ingot}/bases
+bench-disk: ROUNDS := 5
+bench-disk: setup build
+	$(call install,pigz zstd)
+	@disk="$$INGOT_BENCH_DISK"; newest() { ls -t "$(BASES)"/*/disk.raw 2>/dev/null | head -n 1 || true; }; \
+	[ -n "$$disk" ] || disk=$$(newest); \
+	[ -n "$$disk" ] || { bin/ingot build testdata/recipes/web-server.yaml -o bin/bench-disk; disk=$$(newest); }; \
+	go test -run '^$$' -bench BenchmarkConvert -benchtime 1x -timeout 6h ./disk -ingot $(CURDIR)/bin/ingot -disk "$$disk" -rounds $(ROUNDS) -table $(CURDIR)/bin/bench-disk.md
 
 clean:
 	rm -rf bin out $(EMBEDDED)/ingot-agent-*
