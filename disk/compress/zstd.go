@@ -22,7 +22,7 @@ const (
 )
 
 // maxFrames is how many frames are compressed at once, at most: each takes about 20 MiB.
-const maxFrames = 5
+const maxFrames = 4
 
 // zerosAtOnce is how many frames of zeros are written at once.
 const zerosAtOnce = 1024
