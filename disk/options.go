@@ -2,11 +2,15 @@ package disk
 
 import (
 	"fmt"
+	"io"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/ingot-image/ingot/disk/image"
+	"github.com/ingot-image/ingot/disk/ova"
+	"github.com/ingot-image/ingot/disk/vmdk"
 )
 
 // Options are what can be chosen of a file beyond its format. Zero values are defaults, which each format's package documents.
@@ -137,8 +141,8 @@ func (o *Options) Set(key, value string) error {
 	return fmt.Errorf("no such option: the options are %s", strings.Join(keys, ", "))
 }
 
-// check refuses options that a format does not have.
-func (o Options) check(f Format) error {
+// Check says what is wrong with options for a format: those that it does not have, and values that it does not know.
+func (o Options) Check(f Format) error {
 	for _, known := range options() {
 		if known.isSet(o) && !slices.Contains(known.formats, f) {
 			if keys := OptionKeys(f); len(keys) > 0 {
@@ -147,5 +151,25 @@ func (o Options) check(f Format) error {
 			return fmt.Errorf("%s has no option %s: it has none", f, known.key)
 		}
 	}
+	switch f {
+	case VMDK:
+		_, err := vmdk.NewWriter(io.Discard, 1<<30, o.vmdk("disk.vmdk"))
+		return err
+	case OVA, VagrantVirtualBox:
+		return o.ova("disk.ova").Check()
+	}
 	return nil
+}
+
+// vmdk is the options of a VMDK in a file of that name.
+func (o Options) vmdk(name string) vmdk.Options {
+	return vmdk.Options{Name: name, Level: o.Level, AdapterType: o.AdapterType, HardwareVersion: o.HardwareVersion, ToolsVersion: o.ToolsVersion}
+}
+
+// ova is the options of an OVA in a file of that name.
+func (o Options) ova(name string) ova.Options {
+	return ova.Options{
+		Name: strings.TrimSuffix(name, filepath.Ext(name)), Level: o.Level, Firmware: o.Firmware, SecureBoot: o.SecureBoot, HardwareVersion: o.HardwareVersion, OSType: o.OSType,
+		CPUs: o.CPUs, MemoryMiB: o.MemoryMiB, Controller: o.Controller, NetworkAdapter: o.NetworkAdapter, ToolsVersion: o.ToolsVersion,
+	}
 }

@@ -47,37 +47,73 @@ type ShrinkReport struct {
 // Errors: [UncleanError], [MissingToolError], [NoSpaceError], [ToolError], ctx's cause, or what is in the way: a last partition with something
 // else in it, a logical one, a hybrid MBR, a boot loader that knows the blocks of its files by number.
 func Shrink(ctx context.Context, path string, o ShrinkOptions) (ShrinkReport, error) {
-	report, err := shrink(ctx, path, o, unix.FALLOC_FL_INSERT_RANGE)
-	if err != nil {
+	return shrinkFile(ctx, path, o, unix.FALLOC_FL_INSERT_RANGE)
+}
+
+func shrinkFile(ctx context.Context, path string, o ShrinkOptions, insert uint32) (ShrinkReport, error) {
+	fail := func(report ShrinkReport, err error) (ShrinkReport, error) {
 		return report, fmt.Errorf("shrink %s: %w", path, err)
+	}
+	raw, err := image.OpenFile(path)
+	if err != nil {
+		return fail(ShrinkReport{}, err)
+	}
+	defer raw.Close()
+	smaller, report, err := shrink(ctx, raw, path, o, insert)
+	if err != nil {
+		return fail(report, err)
+	}
+	if smaller == nil {
+		return report, nil
+	}
+	defer smaller.Close()
+	if err := raw.Unchanged(); err != nil {
+		return fail(report, err)
+	}
+	if err := copyAttributes(path, smaller.File); err != nil {
+		return fail(report, err)
+	}
+	if err := smaller.Commit(); err != nil {
+		return fail(report, err)
 	}
 	return report, nil
 }
 
-func shrink(ctx context.Context, path string, o ShrinkOptions, insert uint32) (report ShrinkReport, err error) {
-	raw, err := image.OpenFile(path)
+// Shrunk is [Shrink] of a disk that is not to be changed: the smaller one is a raw disk in a file without a name in the folder, which goes when it is
+// closed. It is nil where nothing was to be gained.
+func Shrunk(ctx context.Context, src image.Source, folder string, o ShrinkOptions) (*PendingFile, ShrinkReport, error) {
+	smaller, report, err := shrink(ctx, src, filepath.Join(folder, "shrunk"), o, unix.FALLOC_FL_INSERT_RANGE)
 	if err != nil {
-		return report, err
+		return nil, report, fmt.Errorf("shrink: %w", err)
 	}
-	defer raw.Close()
+	return smaller, report, nil
+}
+
+// shrink makes the smaller disk in a file beside path.
+func shrink(ctx context.Context, raw image.Source, path string, o ShrinkOptions, insert uint32) (_ *PendingFile, report ShrinkReport, err error) {
 	table, last, err := lastPartition(raw, path)
 	if err != nil {
-		return report, err
+		return nil, report, err
 	}
 	report = ShrinkReport{Before: raw.Size(), After: raw.Size(), Partition: last.Index}
 	used, err := ext4Copy(ctx, raw, path, last)
 	if err != nil {
-		return report, ExplainSpace(err, filepath.Dir(path), 0)
+		return nil, report, ExplainSpace(err, filepath.Dir(path), 0)
 	}
-	defer func() { used.Close() }()
+	done := false
+	defer func() {
+		if !done {
+			used.Close()
+		}
+	}()
 	if reason, err := e2fsckOutput(ctx, used.File, 0); err != nil {
-		return report, err
+		return nil, report, err
 	} else if reason != "" {
-		return report, &UncleanError{path, last.Index, last.FileSystem.Type, reason}
+		return nil, report, &UncleanError{path, last.Index, last.FileSystem.Type, reason}
 	}
 	before, after, err := resizeExt(ctx, used.File, last.Start, o)
 	if err != nil {
-		return report, ExplainSpace(err, filepath.Dir(path), 0)
+		return nil, report, ExplainSpace(err, filepath.Dir(path), 0)
 	}
 	report.FileSystemBefore, report.FileSystemAfter, report.Free = before.bytes(), after.bytes(), after.free*after.blockSize
 	end := min(alignUp(last.Start+after.bytes()), last.Start+last.Size)
@@ -87,31 +123,25 @@ func shrink(ctx context.Context, path string, o ShrinkOptions, insert uint32) (r
 	}
 	if size >= raw.Size() {
 		report.FileSystemAfter, report.Free = before.bytes(), before.free*before.blockSize
-		return report, nil
+		return nil, report, nil
 	}
 	if reason, err := e2fsckOutput(ctx, used.File, 0); err != nil {
-		return report, err
+		return nil, report, err
 	} else if reason != "" {
-		return report, fmt.Errorf("the file system is damaged after resize2fs, of which nothing is kept: %s", reason)
+		return nil, report, fmt.Errorf("the file system is damaged after resize2fs, of which nothing is kept: %s", reason)
 	}
 	if used, err = prepend(ctx, used, path, raw, last.Start, size, insert); err != nil {
-		return report, ExplainSpace(err, filepath.Dir(path), 0)
+		return nil, report, ExplainSpace(err, filepath.Dir(path), 0)
 	}
 	if err := writeShrunkTable(raw, used, table.Kind, last, end, size); err != nil {
-		return report, fmt.Errorf("partition table: %w", err)
+		return nil, report, fmt.Errorf("partition table: %w", err)
 	}
-	if err := raw.Unchanged(); err != nil {
-		return report, err
-	}
-	if err := copyAttributes(path, used.File); err != nil {
-		return report, err
-	}
-	report.After = size
-	return report, used.Commit()
+	report.After, done = size, true
+	return used, report, nil
 }
 
 // lastPartition finds the partition that can be made smaller, or says what is in the way.
-func lastPartition(raw *image.File, path string) (Table, Partition, error) {
+func lastPartition(raw image.Source, path string) (Table, Partition, error) {
 	table, err := ReadTable(raw, raw.Size())
 	if err != nil {
 		return table, Partition{}, err
@@ -158,7 +188,7 @@ func lastPartition(raw *image.File, path string) (Table, Partition, error) {
 
 // ext4Copy copies what is used of a partition into a file without a name beside the disk. resize2fs cannot work in the disk itself: it cuts the file
 // off at the file system's size, wherever in the file that begins.
-func ext4Copy(ctx context.Context, raw *image.File, path string, p Partition) (*PendingFile, error) {
+func ext4Copy(ctx context.Context, raw image.Source, path string, p Partition) (*PendingFile, error) {
 	src, _, err := Unused(ctx, raw)
 	if err != nil {
 		return nil, err
@@ -251,7 +281,7 @@ func leastExtSize(ctx context.Context, f *os.File) (int64, error) {
 
 // prepend puts the start of the disk before the file system, and makes the file as long as the disk is to be. The host's file system may be able to
 // shift the content (ext4, XFS); otherwise it is copied once more.
-func prepend(ctx context.Context, f *PendingFile, path string, raw *image.File, start, size int64, insert uint32) (*PendingFile, error) {
+func prepend(ctx context.Context, f *PendingFile, path string, raw image.Source, start, size int64, insert uint32) (*PendingFile, error) {
 	err := f.Truncate(size - start)
 	if err == nil && start > 0 {
 		if unix.Fallocate(int(f.Fd()), insert, 0, start) != nil {

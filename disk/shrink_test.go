@@ -69,7 +69,7 @@ func TestShrink(t *testing.T) {
 				t.Fatal(err)
 			}
 			margin := int64(20 * mib)
-			report, err := shrink(context.Background(), path, ShrinkOptions{Margin: margin}, test.insert)
+			report, err := shrinkFile(context.Background(), path, ShrinkOptions{Margin: margin}, test.insert)
 			if err != nil {
 				t.Fatal(err)
 			}

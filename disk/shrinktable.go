@@ -15,7 +15,7 @@ import (
 const mbrEntries = 446 // offset of the four entries of an MBR, of 16 bytes each
 
 // plainProtectiveMBR refuses an MBR that names more than the GPT: its entries would have to shrink too.
-func plainProtectiveMBR(raw *image.File) error {
+func plainProtectiveMBR(raw image.Source) error {
 	b := make([]byte, sectorSize)
 	if _, err := raw.ReadAt(b, 0); err != nil {
 		return err
@@ -30,7 +30,7 @@ func plainProtectiveMBR(raw *image.File) error {
 
 // findsFilesByPlace refuses boot loaders that know by number the blocks of their files in a partition: resize2fs moves blocks. GRUB in a BIOS boot
 // partition or behind the MBR, and all that boots by UEFI, do not mind.
-func findsFilesByPlace(raw *image.File, p Partition) error {
+func findsFilesByPlace(raw image.Source, p Partition) error {
 	mbr, own := make([]byte, sectorSize), make([]byte, sectorSize)
 	if _, err := raw.ReadAt(mbr, 0); err != nil {
 		return err
@@ -53,7 +53,7 @@ func findsFilesByPlace(raw *image.File, p Partition) error {
 }
 
 // writeShrunkTable writes the partition table into a copy of a disk that is to be size bytes long, in which the last partition ends at end.
-func writeShrunkTable(raw *image.File, out *PendingFile, kind string, last Partition, end, size int64) error {
+func writeShrunkTable(raw image.Source, out *PendingFile, kind string, last Partition, end, size int64) error {
 	switch kind {
 	case "none":
 		return nil

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"syscall"
 
+	"github.com/ingot-image/ingot/disk/qemuimg"
 	"github.com/ingot-image/ingot/disk/tool"
 )
 
@@ -30,7 +32,13 @@ func FilePath(i int) string { return tool.FilePath(i) }
 
 // Tools returns the host programs that this package runs. None is needed before the function that uses it is called.
 func Tools() []Tool {
-	return []Tool{qemuImg, mke2fs, e2fsck, resize2fs, mkfsVFAT, mcopy, mmd}
+	own := []Tool{qemuImg, mke2fs, e2fsck, resize2fs, mkfsVFAT, mcopy, mmd}
+	for _, t := range qemuimg.Tools() {
+		if !slices.Contains(own, t) {
+			own = append(own, t)
+		}
+	}
+	return own
 }
 
 var (

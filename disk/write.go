@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/ingot-image/ingot/disk/box"
 	"github.com/ingot-image/ingot/disk/compress"
@@ -96,7 +95,7 @@ type writing struct {
 
 func newWriting(ctx context.Context, src image.Source, out Output) (*writing, error) {
 	w := &writing{ctx: ctx, out: out, size: src.Size()}
-	if err := out.Options.check(out.Format); err != nil {
+	if err := out.Options.Check(out.Format); err != nil {
 		return w, err
 	}
 	var err error
@@ -118,13 +117,13 @@ func newWriting(ctx context.Context, src image.Source, out Output) (*writing, er
 	case Qcow2, Qcow2Zstd, VHDX:
 		w.Writer, err = qemuimg.NewWriter(ctx, f, out.Format, w.size, o.Level)
 	case VMDK:
-		w.Writer, err = vmdk.NewWriter(f, w.size, vmdk.Options{Name: name, Level: o.Level, AdapterType: o.AdapterType, HardwareVersion: o.HardwareVersion, ToolsVersion: o.ToolsVersion})
+		w.Writer, err = vmdk.NewWriter(f, w.size, o.vmdk(name))
 	case VHD, VHDFixed:
 		w.Writer, err = vhd.NewWriter(f, w.size, vhd.Options{Fixed: out.Format == VHDFixed, Align: o.Align})
 	case OVA:
-		w.Writer, err = ova.NewWriter(f, w.size, ovaOptions(name, o))
+		w.Writer, err = ova.NewWriter(f, w.size, o.ova(name))
 	case VagrantVirtualBox:
-		w.Writer, err = box.NewVirtualBoxWriter(f, w.size, ovaOptions(name, o))
+		w.Writer, err = box.NewVirtualBoxWriter(f, w.size, o.ova(name))
 	case VagrantLibvirt:
 		if w.qcow2, err = Create(out.Path); err == nil { // which only lends it a folder
 			w.Writer, err = qemuimg.NewWriter(ctx, w.qcow2.File, Qcow2Zstd, w.size, o.Level)
@@ -194,11 +193,4 @@ func (w *writing) close() {
 
 func (w *writing) fail(err error, out Output) error {
 	return fmt.Errorf("write %s: %w", out.Path, ExplainSpace(err, filepath.Dir(out.Path), 0))
-}
-
-func ovaOptions(name string, o Options) ova.Options {
-	return ova.Options{
-		Name: strings.TrimSuffix(name, filepath.Ext(name)), Level: o.Level, Firmware: o.Firmware, SecureBoot: o.SecureBoot, HardwareVersion: o.HardwareVersion, OSType: o.OSType,
-		CPUs: o.CPUs, MemoryMiB: o.MemoryMiB, Controller: o.Controller, NetworkAdapter: o.NetworkAdapter, ToolsVersion: o.ToolsVersion,
-	}
 }

@@ -201,18 +201,19 @@ func TestOptions(t *testing.T) {
 	for _, f := range Formats() { // every key of a format is taken for it, and no other
 		var all Options
 		for _, key := range OptionKeys(f) {
-			for _, value := range []string{"best", "1MiB", "19", "efi", "true", "lsilogic"} {
-				if all.Set(key, value) == nil {
+			for _, value := range []string{"best", "1MiB", "20", "efi", "true", "lsilogic", "e1000", "debian12", "128"} {
+				one := Options{}
+				if one.Set(key, value) == nil && (one.Check(f) == nil || key == "secureBoot") && all.Set(key, value) == nil {
 					break
 				}
 			}
 		}
-		if err := all.check(f); err != nil {
+		if err := all.Check(f); err != nil {
 			t.Error(err)
 		}
 		if f != VHD && f != VHDFixed {
 			all.Align = 1 << 20
-			if err := all.check(f); err == nil || !strings.Contains(err.Error(), "align") {
+			if err := all.Check(f); err == nil || !strings.Contains(err.Error(), "align") {
 				t.Errorf("%s: %v", f, err)
 			}
 		}

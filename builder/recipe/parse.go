@@ -371,6 +371,9 @@ func (d *Distribution) format(item field) {
 			f.problem(err.Error(), "")
 		}
 	}
+	if err := options.Check(format); err != nil {
+		item.problem(err.Error(), "")
+	}
 	if options != (disk.Options{}) {
 		if d.Options == nil {
 			d.Options = map[Format]disk.Options{}

@@ -145,6 +145,11 @@ func outputs(source string, destinations, formats, options []string, levelGiven 
 			return nil, err
 		}
 	}
+	for _, o := range outs {
+		if err := o.Options.Check(o.Format); err != nil {
+			return nil, fmt.Errorf("%s: %w", o.Format, err)
+		}
+	}
 	return outs, nil
 }
 

@@ -86,30 +86,20 @@ func (c *conversion) contents(ctx context.Context, d *disk.Disk, p *progress) (i
 			p.note("partition %d (%s): what is unused is kept: %s", f.Partition, f.Type, f.Kept)
 		}
 	}
-	if !c.shrink {
-		return used, nil
+	if c.shrink {
+		return c.shrunk(ctx, used, p)
 	}
-	return c.shrunk(ctx, used, p)
+	return used, nil
 }
 
 // shrunk makes the disk smaller in a raw file that has no name.
 func (c *conversion) shrunk(ctx context.Context, src image.Source, p *progress) (image.Source, error) {
-	raw, err := disk.Create(filepath.Join(filepath.Dir(c.outputs[0].Path), "shrunk"))
-	if err != nil {
-		return nil, err
+	p.bytes("shrink", 0, 0)
+	raw, _, err := disk.Shrunk(ctx, src, filepath.Dir(c.outputs[0].Path), disk.ShrinkOptions{Margin: c.margin})
+	if err != nil || raw == nil {
+		return src, err
 	}
 	c.close = append(c.close, raw.Close)
-	w, err := image.NewRawWriter(raw.File, src.Size())
-	if err != nil {
-		return nil, err
-	}
-	if err := image.Copy(ctx, src, image.CopyOptions{Progress: func(done, total int64) { p.bytes("copy", done, total) }}, w); err != nil {
-		return nil, disk.ExplainSpace(err, filepath.Dir(c.outputs[0].Path), 0)
-	}
-	p.bytes("shrink", 0, 0)
-	if _, err := disk.Shrink(ctx, fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), raw.Fd()), disk.ShrinkOptions{Margin: c.margin}); err != nil {
-		return nil, err
-	}
 	return image.NewFile(raw.File)
 }
 
