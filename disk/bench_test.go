@@ -131,7 +131,8 @@ func (c *convertBench) commands() []command {
 	}
 	qemu := func(name, out string, args ...string) command {
 		out = c.path(out)
-		return command{name, append(append([]string{"qemu-img", "convert", "-f", "raw"}, args...), c.disk, out), []string{out}}
+		// -t writeback: what is written is flushed to the disk in the end, as ours is.
+		return command{name, append(append([]string{"qemu-img", "convert", "-t", "writeback", "-f", "raw"}, args...), c.disk, out), []string{out}}
 	}
 	shell := func(name, out, script string) command {
 		out = c.path(out)

@@ -7,6 +7,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ingot-image/ingot/disk/box"
 	"github.com/ingot-image/ingot/disk/compress"
@@ -66,11 +70,14 @@ func Write(ctx context.Context, src image.Source, o WriteOptions, outputs ...Out
 		}
 	}
 	if len(writers) > 0 {
-		if err := image.Copy(ctx, src, image.CopyOptions{Workers: o.Workers, Progress: o.Progress}, writers...); err != nil {
-			var failed *outputError
-			if errors.As(err, &failed) {
-				return failed.file.fail(failed.err, failed.file.out)
-			}
+		end := writeBack(ctx, files)
+		err := image.Copy(ctx, src, image.CopyOptions{Workers: o.Workers, Progress: o.Progress}, writers...)
+		end()
+		var failed *outputError
+		if errors.As(err, &failed) {
+			return failed.file.fail(failed.err, failed.file.out)
+		}
+		if err != nil {
 			return fmt.Errorf("write %s: %w", outputs[0].Path, err)
 		}
 	}
@@ -80,6 +87,33 @@ func Write(ctx context.Context, src image.Source, o WriteOptions, outputs ...Out
 		}
 	}
 	return nil
+}
+
+// writeBack has the system write to the disk what it holds of the files while they grow, so that little is left for their flushes at the end. What it
+// returns ends that.
+func writeBack(ctx context.Context, files []*writing) (end func()) {
+	ctx, stop := context.WithCancel(ctx)
+	var group sync.WaitGroup
+	for _, w := range files {
+		if w.out.Unsynced || w.cloned {
+			continue
+		}
+		group.Go(func() {
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case <-time.After(50 * time.Millisecond):
+				}
+				// It only begins; an error shows at the flush.
+				_ = unix.SyncFileRange(int(w.pending.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE)
+			}
+		})
+	}
+	return func() {
+		stop()
+		group.Wait()
+	}
 }
 
 // writing is an output that is being written.

@@ -17,7 +17,7 @@ import (
 // other people's programs. Then it builds on what came out.
 func TestBuild(t *testing.T) {
 	s := newSite(t)
-	m := s.build(example(t, "hello.yaml"), "--format", "raw,qcow2,vmdk,vhd")
+	m := s.build(example(t, "hello.yaml"), "--format", "raw,qcow2,vmdk,ova")
 	s.expectClean()
 	if m.Name != "hello" || m.Version != "1.0.0/1" || m.OS == "" || m.Accelerator == "" || m.QEMUVersion == "" {
 		t.Errorf("manifest: %+v", m)
@@ -29,7 +29,7 @@ func TestBuild(t *testing.T) {
 	for _, test := range m.Tests {
 		tests = append(tests, test.Name+" "+test.Format+" "+test.Status)
 	}
-	if want := []string{"bios-virtio raw PASSED", "uefi-virtio qcow2 PASSED", "bios-nvme vmdk PASSED", "bios-virtio-vhd vhd PASSED"}; !slices.Equal(tests, want) {
+	if want := []string{"bios-virtio raw PASSED", "uefi-virtio qcow2 PASSED", "bios-nvme vmdk PASSED", "bios-virtio-ova ova PASSED"}; !slices.Equal(tests, want) {
 		t.Errorf("tests %v, want %v", tests, want)
 	}
 	for _, stage := range m.Stages {
@@ -46,8 +46,17 @@ func TestBuild(t *testing.T) {
 			t.Errorf("%s: %v, want %d bytes", path, err, o.SizeBytes)
 		}
 		judge(t, o.SHA256+"  "+path, "sha256sum", path)
-		driver := map[string]string{"raw": "raw", "qcow2": "qcow2", "vmdk": "vmdk", "vhd": "vpc"}[o.Format]
-		if driver != "raw" && driver != "vpc" { // qemu-img cannot check those
+		driver := map[string]string{"raw": "raw", "qcow2": "qcow2", "vmdk": "vmdk", "ova": "vmdk"}[o.Format]
+		if o.Format == "ova" {
+			judge(t, "", "tar", "-xf", path, "-C", s.temporary)
+			unpacked, _ := filepath.Glob(filepath.Join(s.temporary, "*.vmdk"))
+			if len(unpacked) != 1 {
+				t.Fatalf("in the OVA: %v", unpacked)
+			}
+			path = unpacked[0]
+			defer os.Remove(path)
+		}
+		if driver != "raw" { // which qemu-img cannot check
 			judge(t, "", "qemu-img", "check", "-f", driver, path)
 		}
 		judge(t, "identical", "qemu-img", "compare", "-f", "raw", "-F", driver, raw, path)
@@ -81,7 +90,7 @@ func TestBuild(t *testing.T) {
 		t.Errorf("catalog: %v, %s", err, stdout)
 	}
 	stdout, _ = s.run(0, "images")
-	expect(t, stdout, "hello", "1.0.0/1", "AVAILABLE", "raw,qcow2,vmdk,vhd")
+	expect(t, stdout, "hello", "1.0.0/1", "AVAILABLE", "raw,qcow2,vmdk,ova")
 
 	// The same recipe again: the base is cached, the build number is the next.
 	if again := s.build(example(t, "hello.yaml"), "--test=none"); again.Version != "1.0.0/2" || !again.Stages[1].Cached || len(again.Tests) != 0 {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"text/tabwriter"
 	"time"
 
@@ -16,6 +17,9 @@ import (
 	"github.com/ingot-image/ingot/disk/image"
 )
 
+// conversionMemory is what the collector of garbage aims at, in bytes, if nobody has told it otherwise.
+const conversionMemory = 64 << 20
+
 // converted is a file that was written.
 type converted struct {
 	Path      string `json:"path"`
@@ -24,6 +28,10 @@ type converted struct {
 }
 
 func (c *conversion) run(cmd *cobra.Command) error {
+	// What a conversion holds is a small part of this; the limit keeps garbage from doubling it.
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(conversionMemory)
+	}
 	b, err := newBuilder()
 	if err != nil {
 		return err

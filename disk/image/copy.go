@@ -13,13 +13,13 @@ import (
 
 // CopyOptions are options of [Copy].
 type CopyOptions struct {
-	// Workers is how many pieces are encoded at once, 0 for as many as there are CPUs, 32 at most.
+	// Workers is how many pieces are encoded at once, 0 for as many as there are CPUs, 8 at most.
 	Workers int
 	// Progress is told how much of what the source holds is written, in bytes, from one goroutine. It must not block.
 	Progress func(done, total int64)
 }
 
-const maxWorkers = 32
+const maxWorkers = 8
 
 // Copy reads a source once, from its beginning to its end, and gives every piece that is not all zeros to all writers. Holes cost nothing. It
 // holds a few pieces for each worker at a time, whatever the size of the disk. When it returns nobody uses the source or a writer any more.
