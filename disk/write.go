@@ -39,7 +39,7 @@ type WriteOptions struct {
 }
 
 // Write writes a disk into one or more files. The source is read once, whatever the number of files, and its holes cost nothing. Files of
-// the same content and options are the same, byte by byte, but for VHDX.
+// the same content and options are the same, byte by byte; of qcow2 and VHDX as long as QEMU and its libraries are.
 //
 // Each file appears under its name, replacing what was there, when all of them are complete and flushed to disk; after an error none does, and a
 // program that is killed leaves nothing behind.
