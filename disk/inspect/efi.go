@@ -167,7 +167,7 @@ func (l *EFILoader) recognise(r io.ReaderAt, head []byte, sections []section) {
 			l.Version = printable(string(bytes.TrimRight(name, "\x00\n")))
 		}
 		return
-	case string(head[0x202:min(0x206, len(head))]) == "HdrS", len(head) > 0x3c && string(head[0x38:0x3c]) == "ARM\x64":
+	case len(head) >= 0x206 && string(head[0x202:0x206]) == "HdrS", string(head[0x38:0x3c]) == "ARM\x64":
 		l.Loader = "linux"
 		return
 	case magic != nil:

@@ -93,6 +93,8 @@ func FuzzInspect(f *testing.F) {
 			}
 		}
 	}
+	disks = append(disks, forgedGPT())
+	f.Add(byte(len(disks)-1), uint32(0), []byte{}, uint32(0), []byte{})
 	f.Fuzz(func(t *testing.T, which byte, at uint32, patch []byte, at2 uint32, patch2 []byte) {
 		d := disks[int(which)%len(disks)]
 		src := patched{d, [2]int64{int64(at) % int64(len(d)), int64(at2) % int64(len(d))}, [2][]byte{patch, patch2}}
@@ -138,6 +140,7 @@ func FuzzInitrd(f *testing.F) {
 func FuzzEFILoader(f *testing.F) {
 	f.Add([]byte(peFile(0x8664, commonName("CA"), map[string]string{".sbat": sbat, ".linux": "x", "mods": "x"})))
 	f.Add([]byte(peFile(0xaa64, append(commonName("CA"), 0x06, 0x03, 0x55, 0x04, 0x03, 0x1e, 3, 0, 'h', 0), nil)))
+	f.Add([]byte(smallEFI()))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		l := EFILoader{Size: int64(len(b)), Loader: "unknown"}
 		_ = l.parse(strings.NewReader(string(b)))

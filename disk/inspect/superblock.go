@@ -132,7 +132,8 @@ func (c *contents) gptCopy(lba int64) (valid bool, guid string, other int64) {
 	sum := le.Uint32(h[16:])
 	clear(h[16:20])
 	count, size, first := int64(le.Uint32(h[80:])), int64(le.Uint32(h[84:])), int64(le.Uint64(h[72:]))
-	if crc32.ChecksumIEEE(h[:length]) != sum || count*size > 1<<20 || first < 1 || first > c.src.Size()/sector {
+	const most = 1 << 20 // bytes of entries, and of either factor: the product cannot overflow
+	if crc32.ChecksumIEEE(h[:length]) != sum || count > most || size > most || count*size > most || first < 1 || first > c.src.Size()/sector {
 		return false, "", 0
 	}
 	entries := make([]byte, count*size)
