@@ -1,10 +1,13 @@
 package diff
 
 import (
+	"context"
 	"maps"
-	"path"
 	"slices"
+	"strconv"
 	"strings"
+
+	"github.com/ingot-image/ingot/disk/inspect"
 )
 
 // User is a line of /etc/passwd: passwd(5). The password itself is never told.
@@ -14,12 +17,11 @@ type User struct {
 	GID   string `json:"gid"`
 	Home  string `json:"home"`
 	Shell string `json:"shell"`
-	// Password is "set", "locked", "none" if nobody can log in by one, or "empty" if none is asked for: shadow(5).
-	Password string `json:"password"`
-	// AuthorizedKeys counts the keys that open the account by SSH, in the user's own file.
-	AuthorizedKeys int `json:"authorizedKeys"`
+	// Password and AuthorizedKeys are as in [inspect.Account].
+	Password       string `json:"password"`
+	AuthorizedKeys int    `json:"authorizedKeys"`
 
-	hash string
+	account inspect.Account
 }
 
 // UserChange is a user that is in both systems.
@@ -64,7 +66,7 @@ func (g *Groups) empty() bool { return len(g.Added)+len(g.Removed)+len(g.Changed
 
 const maxAccounts = 1 << 17
 
-// records gives the fields of the lines of a file such as /etc/passwd, by the first one.
+// records gives the fields of the lines of a file such as /etc/group, by the first one.
 func (s *side) records(name string, fields int) map[string][]string {
 	out := map[string][]string{}
 	for line := range strings.Lines(s.text(name)) {
@@ -78,17 +80,15 @@ func (s *side) records(name string, fields int) map[string][]string {
 	return out
 }
 
-func (s *side) readAccounts() {
+func (s *side) readAccounts(ctx context.Context) error {
 	s.users, s.groups = map[string]User{}, map[string]Group{}
-	shadow := s.records("etc/shadow", 2)
-	for name, f := range s.records("etc/passwd", 7) {
-		u := User{Name: name, UID: f[2], GID: f[3], Home: f[5], Shell: f[6], hash: f[1]}
-		if line, ok := shadow[name]; ok {
-			u.hash = line[1]
-		}
-		u.Password = password(u.hash)
-		u.AuthorizedKeys = s.authorizedKeys(u.Home)
-		s.users[name] = u
+	accounts, err := inspect.ReadAccounts(ctx, s.tree, s.problem)
+	if err != nil {
+		return err
+	}
+	for _, a := range accounts {
+		s.users[a.Name] = User{Name: a.Name, UID: strconv.FormatInt(a.UID, 10), GID: strconv.FormatInt(a.GID, 10), Home: a.Home, Shell: a.Shell,
+			Password: a.Password, AuthorizedKeys: a.AuthorizedKeys, account: a}
 	}
 	for name, f := range s.records("etc/group", 4) {
 		g := Group{Name: name, GID: f[2], Members: []string{}}
@@ -100,39 +100,7 @@ func (s *side) readAccounts() {
 		slices.Sort(g.Members)
 		s.groups[name] = g
 	}
-}
-
-// password says what the second field of shadow is good for.
-func password(field string) string {
-	rest := strings.TrimLeft(field, "!")
-	switch {
-	case field == "":
-		return "empty"
-	case len(rest) < 13: // than the shortest hash, crypt(5): * and !, and x without a line in shadow
-		return "none"
-	case len(rest) < len(field):
-		return "locked"
-	}
-	return "set"
-}
-
-// authorizedKeys counts the lines of a user's file that are keys: sshd(8).
-func (s *side) authorizedKeys(home string) int {
-	home = strings.Trim(path.Clean("/"+home), "/")
-	if home == "" {
-		return 0
-	}
-	name := path.Join(home, ".ssh/authorized_keys")
-	if _, err := s.tree.Stat(name); err != nil {
-		return 0
-	}
-	n := 0
-	for line := range strings.Lines(s.text(name)) {
-		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
-			n++
-		}
-	}
-	return n
+	return nil
 }
 
 func diffUsers(before, after map[string]User) Users {
@@ -150,7 +118,7 @@ func diffUsers(before, after map[string]User) Users {
 			same bool
 		}{
 			{"uid", was.UID == is.UID}, {"gid", was.GID == is.GID}, {"home", was.Home == is.Home}, {"shell", was.Shell == is.Shell},
-			{"password", was.Password == is.Password && was.hash == is.hash}, {"authorizedKeys", was.AuthorizedKeys == is.AuthorizedKeys},
+			{"password", was.Password == is.Password && was.account.SamePassword(is.account)}, {"authorizedKeys", was.AuthorizedKeys == is.AuthorizedKeys},
 		} {
 			if !f.same {
 				what = append(what, f.name)

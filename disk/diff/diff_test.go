@@ -249,10 +249,15 @@ func TestTerminal(t *testing.T) {
 	}
 }
 
-func TestPassword(t *testing.T) {
-	for field, want := range map[string]string{"": "empty", "*": "none", "!": "none", "!!": "none", "!*": "none", "x": "none", hashA: "set", "!" + hashA: "locked", "!!" + hashA: "locked", "aaZqS8ZkIBpIA": "set"} {
-		if got := password(field); got != want {
-			t.Errorf("%q: %s, want %s", field, got, want)
+// TestAuthorizedKeys has keys in both files that sshd reads, and in the home of several users, which is read once.
+func TestAuthorizedKeys(t *testing.T) {
+	passwd := "a:x:1:1::/home/a:/bin/sh\nb:x:2:2::/home/a/../a/:/bin/sh\n"
+	a := system(t, map[string]string{"etc/passwd": passwd})
+	b := system(t, map[string]string{"etc/passwd": passwd, "home/a/.ssh/authorized_keys": "# none\nssh-ed25519 A\n", "home/a/.ssh/authorized_keys2": "ssh-ed25519 B\n"})
+	r := run(t, a, b, Options{})
+	for i, name := range []string{"a", "b"} {
+		if len(r.Users.Changed) != 2 || r.Users.Changed[i].Name != name || r.Users.Changed[i].After.AuthorizedKeys != 2 {
+			t.Fatalf("%+v", r.Users)
 		}
 	}
 }

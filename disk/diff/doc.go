@@ -144,7 +144,9 @@ func (s *side) read(ctx context.Context) error {
 		return err
 	}
 	s.readPackages(ctx)
-	s.readAccounts()
+	if err := s.readAccounts(ctx); err != nil {
+		return err
+	}
 	s.readUnits()
 	s.readKernels()
 	return ctx.Err()

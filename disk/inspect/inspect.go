@@ -74,7 +74,10 @@ func (r *Root) system(ctx context.Context, b *Boot) (*System, error) {
 		return nil, context.Cause(ctx)
 	}
 	s.Services = r.services()
-	s.Accounts = r.accounts()
+	var err error
+	if s.Accounts, err = r.accounts(ctx); err != nil {
+		return nil, err
+	}
 	s.CloudInit = r.cloudInit(s.Services, options)
 	s.SSH = r.ssh(s.Services)
 	s.Network = r.network(s.Services, options)
