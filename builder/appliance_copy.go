@@ -121,15 +121,16 @@ func (c *applianceCopy) run(ctx context.Context) error {
 		return context.Cause(ctx)
 	case sendErr != nil && (err == nil || errors.Is(err, sendErr)):
 		return sendErr
-	case status != 0:
-		if files == nil {
-			return errors.Join(errors.New(complaints.first()), err)
-		}
-		if err := complaints.apply(files); err != nil {
-			return err
-		}
+	case files == nil && status != 0:
+		return errors.Join(errors.New(complaints.first()), err)
 	case err != nil:
 		return err
+	}
+	if err := complaints.apply(files); err != nil {
+		return err
+	}
+	if status != 0 && len(complaints.text) == 0 {
+		return fmt.Errorf("the copy ends with status %d, and %s", status, complaints.first())
 	}
 	c.files = files
 	return nil
@@ -185,8 +186,8 @@ func (c *complaints) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// complaint is one about a file; tar puts zeros in the place of what it cannot read.
-var complaint = regexp.MustCompile(`^tar: (?:\./)?(.+): ((?:Read error|Cannot [a-z]+|File (?:shrank|removed)).*)$`)
+// complaint is one about a file; tar puts zeros in the place of what it cannot read. Versions differ in whether they call it a warning.
+var complaint = regexp.MustCompile(`^tar: (?:\./)?(.+): ((?:Read error|Cannot [a-z]+|Unknown file type|[Ff]ile (?:shrank|removed|changed)).*)$`)
 
 // apply makes the files complained of unreadable, so that none is taken for what it is not.
 func (c *complaints) apply(files *tarfs.FS) error {
@@ -198,7 +199,7 @@ func (c *complaints) apply(files *tarfs.FS) error {
 		m := complaint.FindStringSubmatch(line)
 		switch {
 		case m != nil:
-			files.Fail(m[1], errors.New(m[2]))
+			files.Fail(strings.TrimSuffix(m[1], ": Warning"), errors.New(m[2]))
 		case strings.HasPrefix(line, "tar: Exiting"), strings.HasSuffix(line, ": socket ignored"), line == "":
 		default:
 			return errors.New(strings.ToValidUTF8(line, "?"))

@@ -3,11 +3,14 @@ package builder
 import (
 	"archive/tar"
 	"bytes"
+	"errors"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/ingot-image/ingot/builder/tarfs"
@@ -51,12 +54,15 @@ func TestComplaints(t *testing.T) {
 	c := &complaints{}
 	c.Write([]byte("tar: ./etc/a: Read error at byte 4096, while reading 512 bytes: Input/output error\n" +
 		"tar: ./etc/b: c: Cannot open: Structure needs cleaning\ntar: ./etc/lost: Cannot stat: Structure needs cleaning\n" +
+		"tar: ./etc/warned: Warning: Read error at byte 0, while reading 7168 bytes: Input/output error\n" +
+		"tar: ./etc/door: Unknown file type; file ignored\ntar: ./etc/moved: file changed as we read it\n" +
 		"tar: ./run/x: socket ignored\ntar: Exiting with failure status due to previous errors\n"))
 	if err := c.apply(files); err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{
 		"etc/a": "Read error at byte 4096", "etc/b: c": "Cannot open: Structure needs cleaning", "etc/lost": "Cannot stat: Structure needs cleaning",
+		"etc/warned": "Read error at byte 0", "etc/door": "Unknown file type", "etc/moved": "file changed as we read it",
 	} {
 		if _, err := fs.ReadFile(files, name); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", name, err, want)
@@ -75,5 +81,53 @@ func TestComplaints(t *testing.T) {
 	c.Write(bytes.Repeat([]byte("tar: ./x: Cannot stat: Input/output error\n"), maxComplaints/40))
 	if err := c.apply(archive()); err == nil || !strings.Contains(err.Error(), "too much of it cannot be read: tar: ./x: Cannot stat") {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestUnreadable has the guest's script read a folder of this machine with a file that tar may not open.
+func TestUnreadable(t *testing.T) {
+	if _, err := exec.LookPath("tar"); err != nil {
+		t.Skip("tar is not installed")
+	}
+	dir := t.TempDir()
+	for name, mode := range map[string]fs.FileMode{"good": 0o644, "bad": 0} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(name), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tar := exec.Command("bash", "-c", applianceTar, "copy", dir, "all")
+	tar.Dir = "/"
+	if os.Getuid() == 0 { // who may open anything
+		tar.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		for _, d := range []string{dir, filepath.Dir(dir)} {
+			if err := os.Chmod(d, 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	var out bytes.Buffer
+	c := &complaints{}
+	tar.Stdout, tar.Stderr = &out, c
+	var exit *exec.ExitError
+	if err := tar.Run(); !errors.As(err, &exit) {
+		t.Errorf("tar: %v; it is to fail when a file cannot be read", err)
+	}
+	spool, err := os.Create(filepath.Join(t.TempDir(), "spool"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer spool.Close()
+	files, err := tarfs.Read(&out, spool, tarfs.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.apply(files); err != nil {
+		t.Error(err)
+	}
+	if _, err := fs.ReadFile(files, "bad"); err == nil || !strings.Contains(err.Error(), "Permission denied") {
+		t.Errorf("bad: %v", err)
+	}
+	if data, err := fs.ReadFile(files, "good"); err != nil || string(data) != "good" {
+		t.Errorf("good: %q, %v", data, err)
 	}
 }

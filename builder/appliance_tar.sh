@@ -1,10 +1,11 @@
 # Writes a tar archive of what is mounted at $1 to the standard output: of all, or else of the names on the standard input, separated by NULs.
+# What cannot be read is told on the standard error, and is zeros in the archive or not in it. tar goes on with the rest, and fails in the end.
 set -u
 at=$1 all=${2-}
 export LC_ALL=C
 archive() {
 	exec tar --create --file=- --format=pax --pax-option=delete=atime,delete=ctime --numeric-owner --sparse --quoting-style=literal \
-		--no-xattrs --no-acls --no-selinux --ignore-failed-read --directory="$at" "$@"
+		--no-xattrs --no-acls --no-selinux --directory="$at" "$@"
 }
 [ -n "$all" ] && archive .
 # Names are followed in the file system as if it were the root, so that no link leads out of it. The links on the way are in the archive, too.

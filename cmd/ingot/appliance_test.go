@@ -183,6 +183,29 @@ func TestAppliance(t *testing.T) {
 		}
 		checkTree(t, files, false)
 	})
+	t.Run("damaged files", func(t *testing.T) {
+		// In XFS the place of a file's data is beyond the file system's end; in Btrfs data does not have its checksum.
+		broken := filepath.Join(folder, "broken.raw")
+		judge(t, "", "cp", "--sparse=always", xfs, broken)
+		judge(t, "", "xfs_db", "-x", "-c", "path /"+testLarge, "-c", "write -d u3.bmx[0].startblock 0xfffffffff", broken)
+		brokenFile(t, b, broken, "xfs")
+
+		broken = filepath.Join(folder, "btrfs.raw")
+		data, err := os.ReadFile(broken)
+		if err != nil {
+			t.Fatal(err)
+		}
+		content := bytes.Repeat([]byte("0123456789abcde\n"), 8192)
+		at := bytes.Index(data, content)
+		if at < 0 {
+			t.Fatal("the file's data is not in the image")
+		}
+		data[at+64<<10] ^= 1
+		if err := os.WriteFile(broken, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		brokenFile(t, b, broken, "btrfs")
+	})
 	t.Run("damaged", func(t *testing.T) {
 		// The root folder's inode.
 		judge(t, "", "xfs_db", "-x", "-c", "inode 128", "-c", "write -d core.magic 0", xfs)
@@ -200,6 +223,23 @@ func TestAppliance(t *testing.T) {
 		}
 		expect(t, err.Error(), "it cannot be mounted: ")
 	})
+}
+
+// brokenFile reads a file system in which the large file is damaged: it is an error, and others are read.
+func brokenFile(t *testing.T, b *builder.Builder, disk, fsType string) {
+	t.Helper()
+	files, err := mount(t, b, disk, fsType)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := fs.ReadFile(files, testLarge)
+	if err == nil {
+		t.Fatalf("%s: %s is damaged and was read: %d bytes", fsType, testLarge, len(data))
+	}
+	t.Log(fsType, err)
+	if data, err := fs.ReadFile(files, "usr/lib/os-release"); err != nil || string(data) != testOS {
+		t.Errorf("%s: usr/lib/os-release: %q, %v", fsType, data, err)
+	}
 }
 
 // physicalVolume makes an image of LVM2's with one logical volume in two segments, the second half of its content before the first, by the
