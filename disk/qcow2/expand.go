@@ -63,15 +63,12 @@ func (q *Reader) expandZstd(p, in []byte) error {
 	if err != nil {
 		return err
 	}
-	out, err := q.zstd.DecodeAll(in[:n], p[:0])
+	out, err := q.zstd.DecodeAll(in[:n], p[:0:len(p)]) // what lies behind p is somebody else's
 	if err != nil {
 		return err
 	}
 	if len(out) != len(p) {
 		return fmt.Errorf("it has %d bytes instead of %d", len(out), len(p))
-	}
-	if &out[0] != &p[0] { // the decoder wanted more room
-		copy(p, out)
 	}
 	return nil
 }

@@ -70,7 +70,7 @@ func NewReader(r io.ReaderAt, size int64) (*Reader, error) {
 	}
 	q.l2, q.clusters = newCache(int(max(cacheSize/l.cluster, 1))), newCache(int(max(cacheSize/l.cluster, 1)))
 	if l.zstd {
-		q.zstd, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(2<<20)) // the largest cluster
+		q.zstd, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecodeAllCapLimit(true), zstd.WithDecoderMaxMemory(2<<20)) // the largest cluster
 		if err != nil {
 			return nil, fmt.Errorf("read qcow2 image: %w", err)
 		}
