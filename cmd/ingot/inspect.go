@@ -112,7 +112,10 @@ func badImage(path string, err error) error {
 	var damaged *disk.FormatError
 	var missing *disk.MissingToolError
 	var full *disk.NoSpaceError
+	var mount *inspect.MountError
 	switch {
+	case errors.As(err, &mount): // the VM for it does not run here, or the file system is damaged: nobody can tell
+		return fmt.Errorf("%s: %w", path, err)
 	case errors.Is(err, context.Canceled), errors.As(err, &missing), errors.As(err, &full), errors.Is(err, os.ErrPermission):
 		return err
 	case errors.Is(err, inspect.ErrNoDisk):

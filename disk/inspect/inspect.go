@@ -21,6 +21,7 @@ func Inspect(ctx context.Context, src image.Source, o Options) (*Report, error) 
 	c.wanted = true
 	report := &Report{Size: src.Size(), PartitionTable: c.report, FileSystems: []FileSystem{}, Boot: c.inspectBoot()}
 	root, err := c.openRoot(ctx)
+	var missing *noSystemError
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("inspect: %w", context.Cause(ctx))
 	}
@@ -31,8 +32,8 @@ func Inspect(ctx context.Context, src image.Source, o Options) (*Report, error) 
 		}
 	case !errors.Is(err, ErrNoSystem):
 		return nil, fmt.Errorf("inspect: %w", err)
-	case errors.Is(err, ErrNoSystem) && err != ErrNoSystem:
-		c.problem("system", "%v", err)
+	case errors.As(err, &missing): // for causes that are problems of their own already
+		c.problem("system", "%v: %s cannot be read here", ErrNoSystem, strings.Join(missing.devices, ", "))
 	}
 	for _, v := range c.volumes {
 		if v.files != nil && v.Type != "vfat" {

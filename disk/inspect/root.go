@@ -41,8 +41,35 @@ type mountPoint struct {
 // ErrNoSystem says that no operating system was found on a disk.
 var ErrNoSystem = errors.New("no operating system found")
 
+// MountError says that a file system that a system may be in could not be mounted.
+type MountError struct {
+	Device, Type string // as in [FileSystem]
+	Err          error  // of Options.Mount
+}
+
+func (e *MountError) Error() string {
+	return fmt.Sprintf("%s (%s) cannot be read: %v", e.Device, e.Type, e.Err)
+}
+func (e *MountError) Unwrap() error { return e.Err }
+
+// noSystemError is an [ErrNoSystem] for what could not be read.
+type noSystemError struct {
+	devices []string
+	causes  []error
+}
+
+func (e *noSystemError) Error() string {
+	var all []string
+	for _, err := range e.causes {
+		all = append(all, err.Error())
+	}
+	return fmt.Sprintf("%v: %s", ErrNoSystem, strings.Join(all, "; "))
+}
+
+func (e *noSystemError) Unwrap() []error { return append([]error{ErrNoSystem}, e.causes...) }
+
 // OpenRoot finds the installed operating system on a disk and gives its files. Close it after use. The error wraps [ErrNoDisk] or [ErrNoSystem],
-// or says what could not be read.
+// which is with the [MountError]s where there may be a system on what could not be mounted, or ctx's cause.
 func OpenRoot(ctx context.Context, src image.Source, o Options) (*Root, error) {
 	c, err := scan(ctx, src, o)
 	if err != nil {
@@ -85,7 +112,7 @@ func rootOf(f files, kind string) string {
 // openRoot finds the root file system, those that can be read here first, and mounts the others into it.
 func (c *contents) openRoot(ctx context.Context) (*Root, error) {
 	var root *volume
-	base, unreadable := "", []string{}
+	base, missing := "", &noSystemError{}
 	var candidates []*volume
 	for _, v := range c.volumes {
 		if v.files != nil && v.Type != "vfat" {
@@ -100,12 +127,11 @@ func (c *contents) openRoot(ctx context.Context) (*Root, error) {
 	}
 	sort.SliceStable(others, func(i, j int) bool { return others[i].Capacity > others[j].Capacity })
 	for _, v := range append(candidates, others...) {
+		f := c.mount(ctx, v)
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		f := c.mount(ctx, v)
 		if f == nil {
-			unreadable = append(unreadable, fmt.Sprintf("%s (%s)", v.Device, v.Type))
 			continue
 		}
 		if found := rootOf(f, v.Type); found != "" {
@@ -113,8 +139,13 @@ func (c *contents) openRoot(ctx context.Context) (*Root, error) {
 			break
 		}
 	}
-	if root == nil && len(unreadable) > 0 {
-		return nil, fmt.Errorf("%w: %s cannot be read here", ErrNoSystem, strings.Join(unreadable, ", "))
+	for _, v := range c.volumes {
+		if v.unreadable != nil && v.Type != "vfat" {
+			missing.devices, missing.causes = append(missing.devices, fmt.Sprintf("%s (%s)", v.Device, v.Type)), append(missing.causes, v.unreadable)
+		}
+	}
+	if root == nil && len(missing.causes) > 0 {
+		return nil, missing
 	}
 	if root == nil {
 		return nil, ErrNoSystem

@@ -185,6 +185,11 @@ func TestMount(t *testing.T) {
 			if err != nil || len(r.Problems) < 1 || r.Problems[0].What != "no such kind" {
 				t.Errorf("when it cannot be mounted: %+v, %v", r.Problems, err)
 			}
+			var failed *MountError
+			_, err = OpenRoot(t.Context(), src, Options{Mount: f.mount})
+			if !errors.Is(err, ErrNoSystem) || !errors.As(err, &failed) || failed.Device != "partition 2" || !strings.Contains(err.Error(), "partition 2 ("+kind+") cannot be read: no such kind") {
+				t.Errorf("when it cannot be mounted: %v", err)
+			}
 		})
 	}
 }

@@ -43,6 +43,8 @@ type volume struct {
 	files     files // nil where they cannot be read, or before they were mounted
 	mounted   io.Closer
 	tried     bool
+	// unreadable is why there are no files.
+	unreadable error
 }
 
 // contents are a disk's partition table and its volumes.
@@ -130,6 +132,7 @@ func (c *contents) add(v *volume) {
 		v.tried = true
 		ext, err := disk.NewExt(io.NewSectionReader(v.src, 0, v.src.Size()))
 		if err != nil {
+			v.unreadable = fmt.Errorf("%s (%s) cannot be read: %w", v.Device, v.Type, err)
 			c.problem(v.Device, "%v", err)
 			break
 		}
@@ -187,11 +190,16 @@ func (c *contents) mount(ctx context.Context, v *volume) files {
 		return v.files
 	}
 	v.tried = true
-	if c.options.Mount == nil || v.Type != "xfs" && v.Type != "btrfs" {
+	if v.Type != "xfs" && v.Type != "btrfs" {
+		return nil
+	}
+	if c.options.Mount == nil {
+		v.unreadable = fmt.Errorf("%s (%s) cannot be read here", v.Device, v.Type)
 		return nil
 	}
 	tree, closer, err := c.options.Mount(ctx, v.src, v.Type, c.paths(v))
 	if err != nil {
+		v.unreadable = &MountError{v.Device, v.Type, err}
 		c.problem(v.Device, "%v", err)
 		return nil
 	}
