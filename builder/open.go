@@ -12,45 +12,36 @@ import (
 	"github.com/ingot-image/ingot/disk"
 )
 
-// OpenImage opens the disk of an image, which is a file of any format that package disk reads, or NAME/VERSION of one that was built: then one of
-// its files, whose path is given.
-func (b *Builder) OpenImage(ctx context.Context, image string, o disk.OpenOptions) (d *disk.Disk, path string, err error) {
-	files := []string{image}
-	if _, err := os.Stat(image); errors.Is(err, os.ErrNotExist) {
-		if files, err = b.imageFiles(ctx, image); err != nil {
-			return nil, "", err
-		}
-		o.Format = ""
+// ImageFile gives the file of an image, which is a file itself, or NAME/VERSION of one that was built: then of its files that are there and can be
+// read, by [disk.Open], the one that is read with the least work, and built is true.
+func (b *Builder) ImageFile(ctx context.Context, image string) (path string, built bool, err error) {
+	if _, err := os.Stat(image); !errors.Is(err, os.ErrNotExist) {
+		return image, false, nil // what is wrong with it says who opens it
 	}
-	d, err = disk.Open(ctx, files[0], o)
-	return d, files[0], err
+	path, err = b.builtFile(ctx, image)
+	return path, true, err
 }
 
-// imageFiles are the files of an image that was built that are there and can be read, those first that are read with the least work.
-func (b *Builder) imageFiles(ctx context.Context, image string) ([]string, error) {
+func (b *Builder) builtFile(ctx context.Context, image string) (string, error) {
 	images, err := b.OpenCatalog(ctx)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	if images != nil {
 		defer images.Close()
 	}
 	if _, err := version.ParseReference(image); err != nil || images == nil {
-		return nil, fmt.Errorf("%w: %s is neither a file nor NAME/VERSION of an image that was built", catalog.ErrNotFound, image)
+		return "", fmt.Errorf("%w: %s is neither a file nor NAME/VERSION of an image that was built", catalog.ErrNotFound, image)
 	}
 	found, err := images.Get(ctx, image, catalog.Available)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	var paths []string
 	for _, f := range []disk.Format{disk.Raw, disk.VHDFixed, disk.Qcow2, disk.VHD, disk.RawZstd, disk.Qcow2Zstd, disk.VMDK, disk.OVA, disk.RawGzip} {
 		at := slices.IndexFunc(found.Outputs, func(o catalog.Output) bool { return disk.Format(o.Format) == f && exists(o.Path) })
 		if at >= 0 {
-			paths = append(paths, found.Outputs[at].Path)
+			return found.Outputs[at].Path, nil
 		}
 	}
-	if len(paths) == 0 {
-		return nil, fmt.Errorf("%s/%s has no file that is there and can be read", found.Name, found.Version)
-	}
-	return paths, nil
+	return "", fmt.Errorf("%s/%s has no file that is there and can be read", found.Name, found.Version)
 }

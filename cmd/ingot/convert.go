@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -16,7 +17,8 @@ import (
 
 // conversion is what the command line of convert comes to.
 type conversion struct {
-	from    string
+	image   string // a file, or NAME/VERSION
+	path    string // of the file
 	source  disk.OpenOptions
 	outputs []disk.Output
 	exact   bool
@@ -52,8 +54,11 @@ Exit status: 0 done, 1 it failed, 2 a mistake or an image that is refused; nothi
   ingot convert appliance.ova disk.raw --shrink`,
 		Args: cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c.from = args[0]
-			var err error
+			c.image = args[0]
+			b, err := newBuilder()
+			if err != nil {
+				return err
+			}
 			if from != "" {
 				if c.source.Format, err = disk.ParseFormat(from); err != nil {
 					return usageError{fmt.Errorf("--from: %w", err)}
@@ -71,10 +76,17 @@ Exit status: 0 done, 1 it failed, 2 a mistake or an image that is refused; nothi
 			if level != "" {
 				options = append(options, "level="+level)
 			}
-			if c.outputs, err = outputs(args[0], args[1:], formats, options, level != ""); err != nil {
+			var built bool
+			if c.path, built, err = b.ImageFile(cmd.Context(), c.image); err != nil {
+				return err
+			}
+			if built && from != "" {
+				return usageError{errors.New("--from is about a file: the format of an image that was built is known")}
+			}
+			if c.outputs, err = outputs(c.path, args[1:], formats, options, level != ""); err != nil {
 				return usageError{err}
 			}
-			if err := free(c.outputs, args[0], force); err != nil {
+			if err := free(c.outputs, c.path, force); err != nil {
 				return usageError{err}
 			}
 			return c.run(cmd)
@@ -178,16 +190,20 @@ func setOption(outs []disk.Output, option string, levelGiven bool) error {
 	return nil
 }
 
-// stem is what the files of a source are named after.
-func stem(source string) string {
-	name := filepath.Base(source)
+// stem is what the files of a source are named after: its file's name without what its formats add to it.
+func stem(path string) string {
+	endings := []string{".gz", ".zst", ".xz", ".bz2", ".img", ".vpc", ".box"}
+	for _, f := range disk.Formats() {
+		endings = append(endings, f.Extension())
+	}
+	slices.SortFunc(endings, func(a, b string) int { return len(b) - len(a) }) // .zstd.qcow2 before .qcow2
+	name := filepath.Base(path)
 	for {
-		switch ext := strings.ToLower(filepath.Ext(name)); ext {
-		case ".gz", ".zst", ".xz", ".bz2", ".raw", ".img", ".qcow2", ".vmdk", ".vhd", ".vpc", ".ova":
-			name = name[:len(name)-len(ext)]
-			continue
+		i := slices.IndexFunc(endings, func(e string) bool { return strings.HasSuffix(strings.ToLower(name), e) })
+		if i < 0 {
+			return cmp.Or(name, "disk")
 		}
-		return name
+		name = name[:len(name)-len(endings[i])]
 	}
 }
 

@@ -12,7 +12,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/ingot-image/ingot/builder"
 	"github.com/ingot-image/ingot/disk"
 	"github.com/ingot-image/ingot/disk/image"
 )
@@ -32,13 +31,9 @@ func (c *conversion) run(cmd *cobra.Command) error {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(conversionMemory)
 	}
-	b, err := newBuilder()
-	if err != nil {
-		return err
-	}
 	p := newProgress(os.Stderr, false)
 	start := time.Now()
-	size, err := c.write(cmd.Context(), b, p)
+	size, err := c.write(cmd.Context(), p)
 	p.close()
 	if err != nil {
 		return err
@@ -60,10 +55,10 @@ func (c *conversion) run(cmd *cobra.Command) error {
 	return printConverted(cmd.OutOrStdout(), written, size, time.Since(start))
 }
 
-func (c *conversion) write(ctx context.Context, b *builder.Builder, p *progress) (size int64, err error) {
+func (c *conversion) write(ctx context.Context, p *progress) (size int64, err error) {
 	c.source.TempDir = filepath.Dir(c.outputs[0].Path)
 	c.source.Progress = func(done int64) { p.bytes("expand", done, 0) }
-	d, _, err := b.OpenImage(ctx, c.from, c.source)
+	d, err := disk.Open(ctx, c.path, c.source)
 	if err != nil {
 		return 0, err
 	}

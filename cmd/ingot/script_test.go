@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"os"
 	"os/exec"
@@ -10,6 +11,9 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/ingot-image/ingot/builder/catalog"
+	reference "github.com/ingot-image/ingot/builder/recipe/version"
 )
 
 // TestMain lets the test binary be the ingot program, too: scripts and the tests of builds run it as a process.
@@ -25,7 +29,7 @@ func TestScripts(t *testing.T) {
 	}
 	testscript.Run(t, testscript.Params{
 		Dir:  "testdata/script",
-		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"exits": exits, "fillcache": fillCache},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"exits": exits, "fillcache": fillCache, "built": built},
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("INGOT_HOME", filepath.Join(env.WorkDir, "home"))
 			env.Setenv("RECIPES", recipes)
@@ -51,4 +55,22 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if status != args[0] {
 		ts.Fatalf("%s exited %s, want %s", strings.Join(args[1:], " "), status, args[0])
 	}
+}
+
+// built is the script command "built NAME VERSION FORMAT FILE": the catalog has the file as that of an image that was built.
+func built(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 4 {
+		ts.Fatalf("usage: built NAME VERSION FORMAT FILE")
+	}
+	home := ts.Getenv("INGOT_HOME")
+	ts.Check(os.MkdirAll(home, 0o700))
+	images, err := catalog.Open(context.Background(), filepath.Join(home, "ingot.db"))
+	ts.Check(err)
+	defer images.Close()
+	pattern, err := reference.ParsePattern(args[1])
+	ts.Check(err)
+	build, err := images.Reserve(context.Background(), args[0], pattern)
+	ts.Check(err)
+	ts.Check(build.Finish(context.Background(), catalog.Record{Outputs: []catalog.Output{{Format: args[2], Path: ts.MkAbs(args[3])}}}))
+	ts.Check(build.Close(context.Background()))
 }
