@@ -99,16 +99,9 @@ func options() []option {
 }
 
 // ParseLevel reads a level of compression: fast, default or best.
-func ParseLevel(name string) (image.Level, error) {
-	switch name {
-	case "fast":
-		return image.Fast, nil
-	case "", "default":
-		return image.Default, nil
-	case "best":
-		return image.Best, nil
-	}
-	return 0, fmt.Errorf("must be fast, default or best")
+func ParseLevel(name string) (l image.Level, err error) {
+	err = l.UnmarshalText([]byte(name))
+	return l, err
 }
 
 // OptionKeys lists the keys that [Options.Set] knows for a format.

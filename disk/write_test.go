@@ -3,6 +3,7 @@ package disk
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -210,6 +211,10 @@ func TestOptions(t *testing.T) {
 		}
 		if err := all.Check(f); err != nil {
 			t.Error(err)
+		}
+		var back Options
+		if text, err := json.Marshal(all); err != nil || json.Unmarshal(text, &back) != nil || back != all {
+			t.Errorf("%s: %+v comes back from JSON as %+v, %v", f, all, back, json.Unmarshal(text, &back))
 		}
 		if f != VHD && f != VHDFixed {
 			all.Align = 1 << 20

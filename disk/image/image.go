@@ -12,6 +12,7 @@ package image
 
 import (
 	"context"
+	"errors"
 	"io"
 )
 
@@ -68,6 +69,21 @@ func (l Level) String() string {
 
 // MarshalText gives the level's name.
 func (l Level) MarshalText() ([]byte, error) { return []byte(l.String()), nil }
+
+// UnmarshalText reads a level's name: fast, default or best. Empty is default.
+func (l *Level) UnmarshalText(text []byte) error {
+	switch string(text) {
+	case "fast":
+		*l = Fast
+	case "", "default":
+		*l = Default
+	case "best":
+		*l = Best
+	default:
+		return errors.New("must be fast, default or best")
+	}
+	return nil
+}
 
 // Piece is a piece of a disk that is not all zeros: PieceSize bytes from a multiple of PieceSize, or what is left at the end of the disk.
 type Piece struct {
