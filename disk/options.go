@@ -8,8 +8,10 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/ingot-image/ingot/disk/box"
 	"github.com/ingot-image/ingot/disk/image"
 	"github.com/ingot-image/ingot/disk/ova"
+	"github.com/ingot-image/ingot/disk/vhd"
 	"github.com/ingot-image/ingot/disk/vmdk"
 )
 
@@ -148,11 +150,36 @@ func (o Options) Check(f Format) error {
 	case VMDK:
 		_, err := vmdk.NewWriter(io.Discard, 1<<30, o.vmdk("disk.vmdk"))
 		return err
-	case OVA, VagrantVirtualBox:
+	case OVA:
 		return o.ova("disk.ova").Check()
+	case VagrantVirtualBox:
+		return box.VirtualBoxOptions(o.ova("disk.box")).Check()
 	}
 	return nil
 }
+
+// VirtualSize is the size that a disk of size bytes has in a file of the format, in bytes: the same but for Align. The error says why the format
+// holds no disk of that size.
+func (o Options) VirtualSize(f Format, size int64) (int64, error) {
+	switch f {
+	case VHD, VHDFixed:
+		return vhd.DiskSize(size, vhd.Options{Align: o.Align})
+	case VMDK, OVA, VagrantVirtualBox:
+		_, err := vmdk.NewWriter(io.Discard, size, vmdk.Options{Name: "disk.vmdk"})
+		return size, err
+	case VHDX:
+		if size > maxVHDX {
+			return 0, fmt.Errorf("a disk of %d bytes is too large for VHDX, which ends at 64 TiB", size)
+		}
+	}
+	if f != Raw && f != RawGzip && f != RawZstd && size%image.SectorSize != 0 {
+		return 0, fmt.Errorf("a disk of %d bytes cannot be %s, which has whole sectors of %d bytes", size, f, image.SectorSize)
+	}
+	return size, nil
+}
+
+// maxVHDX is the size of the largest disk that a VHDX holds, in bytes. MS-VHDX, section 2.6.2.2.
+const maxVHDX = 64 << 40
 
 // vmdk is the options of a VMDK in a file of that name.
 func (o Options) vmdk(name string) vmdk.Options {

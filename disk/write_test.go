@@ -224,3 +224,35 @@ func TestOptions(t *testing.T) {
 		}
 	}
 }
+
+// TestCheckIsWhatWritersTake wants options and sizes that Check and VirtualSize take to be written, and others not to be begun.
+func TestCheckIsWhatWritersTake(t *testing.T) {
+	for _, test := range []struct {
+		format  Format
+		options Options
+		size    int64
+		want    string
+		written int64
+	}{
+		{VagrantVirtualBox, Options{HardwareVersion: 9}, 1 << 20, "controller sata needs hardware version 10", 0},
+		{VagrantVirtualBox, Options{HardwareVersion: 10}, 1 << 20, "", 1 << 20},
+		{OVA, Options{HardwareVersion: 9}, 1 << 20, "", 1 << 20},
+		{VHD, Options{}, 2040 << 30, "", 2040 << 30},
+		{VHD, Options{}, 2040<<30 + 512, "at most 2040 GiB", 0},
+		{VHDFixed, Options{Align: 1 << 20}, 1<<20 + 512, "", 2 << 20},
+		{VMDK, Options{}, 63 << 40, "62 TiB", 0},
+		{OVA, Options{}, 63 << 40, "62 TiB", 0},
+		{VagrantVirtualBox, Options{}, 1000, "whole sectors", 0},
+		{Qcow2, Options{}, 1000, "whole sectors", 0},
+		{VHDX, Options{}, 65 << 40, "64 TiB", 0},
+		{Raw, Options{}, 1000, "", 1000},
+	} {
+		written, err := test.options.VirtualSize(test.format, test.size)
+		if err == nil {
+			err = test.options.Check(test.format)
+		}
+		if test.want == "" && (err != nil || written != test.written) || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+			t.Errorf("%s of %d bytes, %+v: %d, %v, want %d, %q", test.format, test.size, test.options, written, err, test.written, test.want)
+		}
+	}
+}

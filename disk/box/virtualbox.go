@@ -9,16 +9,23 @@ import (
 	"github.com/ingot-image/ingot/disk/ova"
 )
 
+// VirtualBoxOptions fills in what boxes for VirtualBox have in place of an OVA's defaults: the controller "sata", the network adapter "e1000" and the
+// network "NAT", which Vagrant needs. [NewVirtualBoxWriter] takes options by it; [ova.Options.Check] then says what is wrong with them.
+func VirtualBoxOptions(o ova.Options) ova.Options {
+	o.Controller = cmp.Or(o.Controller, "sata")
+	o.NetworkAdapter = cmp.Or(o.NetworkAdapter, "e1000")
+	o.Network = cmp.Or(o.Network, "NAT")
+	return o
+}
+
 // NewVirtualBoxWriter begins a box for the VirtualBox provider, of a disk of size bytes, in an empty file: metadata.json, Vagrantfile, box.ovf and its VMDK.
-// The options are an OVA's; the controller is "sata", the network adapter "e1000" and the network "NAT", which Vagrant needs, when nothing else is said.
+// The options are an OVA's, but for the defaults of [VirtualBoxOptions].
 //
 // VirtualBox reads the same descriptor as VMware (src/VBox/Main/xml/ovfreader.cpp: any system type will do, controllers are known by VMware's names);
 // only firmware it does not read, so that the Vagrantfile tells it. There is no vbox:Machine, which would make it ignore all the
 // rest, and no base_mac, which Vagrant has not needed since 2.2 and which gives all machines of a box one address.
 func NewVirtualBoxWriter(f ova.File, size int64, o ova.Options) (image.Writer, error) {
-	o.Controller = cmp.Or(o.Controller, "sata")
-	o.NetworkAdapter = cmp.Or(o.NetworkAdapter, "e1000")
-	o.Network = cmp.Or(o.Network, "NAT")
+	o = VirtualBoxOptions(o)
 	head, err := metadata{Provider: "virtualbox"}.encode()
 	if err != nil {
 		return nil, fmt.Errorf("write vagrant box: %w", err)

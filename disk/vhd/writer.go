@@ -65,24 +65,33 @@ type Writer struct {
 
 var _ image.Writer = (*Writer)(nil)
 
-// NewWriter writes a disk of size bytes, a multiple of 512 or with Align anything, into an empty file. It is an error if the disk is larger
-// than [MaxSize].
-func NewWriter(f File, size int64, o Options) (*Writer, error) {
+// DiskSize is the size, in bytes, of the disk in a VHD that is written of one of size bytes: aligned. The error says why a VHD cannot hold it.
+func DiskSize(size int64, o Options) (int64, error) {
 	if o.Align < 0 || o.Align%512 != 0 || o.Align > MaxSize {
-		return nil, fmt.Errorf("VHD: an alignment of %d bytes: give a multiple of 512", o.Align)
+		return 0, fmt.Errorf("VHD: an alignment of %d bytes: give a multiple of 512", o.Align)
 	}
 	if size <= 0 || size > MaxSize {
-		return nil, fmt.Errorf("VHD: a disk of %d bytes: the format holds at most 2040 GiB (%d bytes), and no empty disk", size, int64(MaxSize))
+		return 0, fmt.Errorf("VHD: a disk of %d bytes: the format holds at most 2040 GiB (%d bytes), and no empty disk", size, int64(MaxSize))
 	}
 	given := size
 	if o.Align > 0 {
 		size = (size + o.Align - 1) / o.Align * o.Align
 	}
 	if size%512 != 0 {
-		return nil, fmt.Errorf("VHD: a disk of %d bytes: the format holds whole sectors of 512 bytes", size)
+		return 0, fmt.Errorf("VHD: a disk of %d bytes: the format holds whole sectors of 512 bytes", size)
 	}
 	if size > MaxSize {
-		return nil, fmt.Errorf("VHD: a disk of %d bytes, rounded up to a multiple of %d: the format holds at most 2040 GiB (%d bytes)", given, o.Align, int64(MaxSize))
+		return 0, fmt.Errorf("VHD: a disk of %d bytes, rounded up to a multiple of %d: the format holds at most 2040 GiB (%d bytes)", given, o.Align, int64(MaxSize))
+	}
+	return size, nil
+}
+
+// NewWriter writes a disk of size bytes, a multiple of 512 or with Align anything, into an empty file. It is an error if the disk is larger
+// than [MaxSize].
+func NewWriter(f File, size int64, o Options) (*Writer, error) {
+	size, err := DiskSize(size, o)
+	if err != nil {
+		return nil, err
 	}
 	w := &Writer{f: f, size: size, fixed: o.Fixed, sum: sha256.New(), block: -1}
 	fmt.Fprintf(w.sum, "VHD %t %d", w.fixed, size)
