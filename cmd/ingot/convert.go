@@ -60,7 +60,7 @@ Exit status: 0 done, 1 it failed, 2 a mistake or an image that is refused; nothi
 				return err
 			}
 			if from != "" {
-				if c.source.Format, err = disk.ParseFormat(from); err != nil {
+				if c.source.Format, err = sourceFormat(from); err != nil {
 					return usageError{fmt.Errorf("--from: %w", err)}
 				}
 			}
@@ -69,6 +69,9 @@ Exit status: 0 done, 1 it failed, 2 a mistake or an image that is refused; nothi
 			}
 			if c.margin == 0 {
 				c.margin = -1 // none
+			}
+			if cmd.Flags().Changed("margin") && !c.shrink {
+				return usageError{errors.New("--margin is about --shrink, which is not given")}
 			}
 			if c.exact && c.shrink {
 				return usageError{errors.New("--exact and --shrink cannot both be")}
@@ -113,6 +116,18 @@ func formatNames() []string {
 		names = append(names, string(f))
 	}
 	return names
+}
+
+// sourceFormat reads the name of a format that files are read as.
+func sourceFormat(name string) (disk.Format, error) {
+	f, err := disk.ParseFormat(name)
+	if f == disk.VHDFixed { // which kind a VHD is its content says
+		f = disk.VHD
+	}
+	if readable := []disk.Format{disk.Raw, disk.Qcow2, disk.VMDK, disk.VHD, disk.OVA}; err != nil || !slices.Contains(readable, f) {
+		return "", fmt.Errorf("%q: must be raw, qcow2, vmdk, vhd or ova", name)
+	}
+	return f, nil
 }
 
 // outputs gives each destination its format and options. A level counts for the formats that have one.
