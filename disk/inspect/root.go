@@ -93,13 +93,18 @@ var (
 	subvolumes = []string{".", "@", "root", "@rootfs", "@/.snapshots/1/snapshot"}
 )
 
+// bases are the folders of a file system that a root may be in.
+func bases(kind string) []string {
+	if kind == "btrfs" {
+		return subvolumes
+	}
+	return []string{"."}
+}
+
 // rootOf tells in which folder of a file system a root is: "" for none. A name that leads out of the file system is no sign of one, but a link
 // in the place of os-release is, wherever it leads.
 func rootOf(f files, kind string) string {
-	for _, base := range subvolumes {
-		if kind != "btrfs" && base != "." {
-			break
-		}
+	for _, base := range bases(kind) {
 		for _, sign := range rootSigns {
 			if st, err := f.Lstat(path.Join(base, sign)); err == nil && !st.IsDir() {
 				return base
@@ -107,6 +112,25 @@ func rootOf(f files, kind string) string {
 		}
 	}
 	return ""
+}
+
+// probe tells whether a root is on a volume that has to be mounted, and mounts no more of it than the signs of one: all of it may be much.
+func (c *contents) probe(ctx context.Context, v *volume) bool {
+	var paths []string
+	for _, base := range bases(v.Type) {
+		for _, sign := range rootSigns {
+			paths = append(paths, path.Join(base, sign))
+		}
+	}
+	f, closer := c.mountPaths(ctx, v, paths)
+	if f == nil {
+		return false
+	}
+	found := rootOf(f, v.Type)
+	if err := closer.Close(); err != nil {
+		c.problem(v.Device, "%v", err)
+	}
+	return found != ""
 }
 
 // openRoot finds the root file system, those that can be read here first, and mounts the others into it.
@@ -119,7 +143,7 @@ func (c *contents) openRoot(ctx context.Context) (*Root, error) {
 			candidates = append(candidates, v)
 		}
 	}
-	var others []*volume // the largest first: to mount one takes seconds
+	var others []*volume // the largest first: to look into one takes seconds
 	for _, v := range c.volumes {
 		if v.files == nil && (v.Type == "xfs" || v.Type == "btrfs") {
 			others = append(others, v)
@@ -127,7 +151,10 @@ func (c *contents) openRoot(ctx context.Context) (*Root, error) {
 	}
 	sort.SliceStable(others, func(i, j int) bool { return others[i].Capacity > others[j].Capacity })
 	for _, v := range append(candidates, others...) {
-		f := c.mount(ctx, v)
+		var f files
+		if v.tried || c.wanted || c.probe(ctx, v) {
+			f = c.mount(ctx, v)
+		}
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}

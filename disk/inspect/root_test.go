@@ -194,6 +194,49 @@ func TestMount(t *testing.T) {
 	}
 }
 
+// Of what is larger than the root no more is read than tells that it is none, but for what fstab mounts.
+func TestProbe(t *testing.T) {
+	dir := t.TempDir()
+	path, at := filepath.Join(dir, "disk"), 1
+	os.WriteFile(path, nil, 0o600)
+	os.Truncate(path, 1100<<20)
+	output(t, "sgdisk", "-n", "1:2048:+320M", "-n", "2:+0:+310M", "-n", "3:+0:+300M", path)
+	for i, size := range []int64{320, 310, 300} {
+		part := filepath.Join(dir, fmt.Sprint(i))
+		os.WriteFile(part, nil, 0o600)
+		os.Truncate(part, size<<20)
+		if i == 2 {
+			output(t, "mkfs.btrfs", "-q", part)
+		} else {
+			output(t, "mkfs.xfs", "-q", "-L", fmt.Sprint("data", i), part)
+		}
+		output(t, "dd", "if="+part, "of="+path, "bs=1M", fmt.Sprint("seek=", at), "conv=notrunc,sparse", "status=none")
+		at += int(size)
+	}
+	data := mapFS(map[string]string{"large": "data", "etc/hosts": ""})
+	root := mapFS(map[string]string{"@/etc/os-release": "ID=x\n", "@/etc/fstab": "LABEL=data1 /srv xfs defaults\n", "@/srv/": ""})
+	f := &foreign{files: map[string]fstest.MapFS{"xfs": data, "btrfs": root}}
+	var asked []string
+	r, err := OpenRoot(t.Context(), openDisk(t, path), Options{Mount: func(ctx context.Context, src image.Source, kind string, paths []string) (fs.FS, io.Closer, error) {
+		what := "all"
+		if len(paths) > 0 {
+			what = fmt.Sprint(len(paths), " ", paths[0])
+		}
+		asked = append(asked, fmt.Sprintf("%s of %d MiB: %s", kind, src.Size()>>20, what))
+		return f.mount(ctx, src, kind, paths)
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "asked for", asked, []string{"xfs of 320 MiB: 5 etc/os-release", "xfs of 310 MiB: 5 etc/os-release", "btrfs of 300 MiB: 25 etc/os-release", "btrfs of 300 MiB: all", "xfs of 310 MiB: all"})
+	if b, err := r.ReadFile("srv/large"); err != nil || string(b) != "data" {
+		t.Errorf("%q, %v", b, err)
+	}
+	if r.Close(); f.opened != 0 {
+		t.Errorf("%d are open", f.opened)
+	}
+}
+
 // No link, ".." or mount may lead anywhere else than into the tree.
 func TestResolve(t *testing.T) {
 	top := mapFS(map[string]string{"a/b/": "", "abs": "-> /a/b", "rel": "-> a/../a/b", "out": "-> ../../../..", "chain0": "-> /out/a", "self": "-> self"})

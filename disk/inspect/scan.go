@@ -189,28 +189,38 @@ func (c *contents) mount(ctx context.Context, v *volume) files {
 	if v.tried {
 		return v.files
 	}
+	f, closer := c.mountPaths(ctx, v, c.paths(v))
 	v.tried = true
-	if v.Type != "xfs" && v.Type != "btrfs" {
+	if f == nil {
 		return nil
+	}
+	v.mounted, v.files, v.FS = closer, f, f
+	return f
+}
+
+// mountPaths has some paths of a volume mounted, nil for all. Without files the volume is unreadable, and not tried again.
+func (c *contents) mountPaths(ctx context.Context, v *volume, paths []string) (files, io.Closer) {
+	if v.Type != "xfs" && v.Type != "btrfs" {
+		return nil, nil
+	}
+	fail := func(err error) (files, io.Closer) {
+		v.tried, v.unreadable = true, &MountError{v.Device, v.Type, err}
+		c.problem(v.Device, "%v", err)
+		return nil, nil
 	}
 	if c.options.Mount == nil {
-		v.unreadable = fmt.Errorf("%s (%s) cannot be read here", v.Device, v.Type)
-		return nil
+		v.tried, v.unreadable = true, fmt.Errorf("%s (%s) cannot be read here", v.Device, v.Type)
+		return nil, nil
 	}
-	tree, closer, err := c.options.Mount(ctx, v.src, v.Type, c.paths(v))
+	tree, closer, err := c.options.Mount(ctx, v.src, v.Type, paths)
 	if err != nil {
-		v.unreadable = &MountError{v.Device, v.Type, err}
-		c.problem(v.Device, "%v", err)
-		return nil
+		return fail(err)
 	}
-	v.mounted = closer
 	f, ok := tree.(files)
 	if !ok {
-		c.problem(v.Device, "what mounted it gave no files that can be listed")
-		return nil
+		return fail(errors.Join(errors.New("what mounted it gave no files that can be listed"), closer.Close()))
 	}
-	v.files, v.FS = f, f
-	return f
+	return f, closer
 }
 
 // find gives the volume that a source of fstab means: fstab(5). byName tells that the source is a device name, which is the machine's.

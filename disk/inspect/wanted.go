@@ -42,11 +42,8 @@ func (c *contents) paths(v *volume) []string {
 			}
 		}
 	}
-	if v.Type != "btrfs" {
-		return names
-	}
 	var all []string
-	for _, base := range subvolumes {
+	for _, base := range bases(v.Type) {
 		for _, name := range names {
 			all = append(all, path.Join(base, name))
 		}
