@@ -54,11 +54,11 @@ func (r *Root) loaderSpecification(b *Boot, folder string, env map[string]string
 			case "version":
 				e.version = value
 			case "linux", "efi", "uki":
-				e.Kernel = r.bootPath(value)
+				e.Kernel = value
 			case "initrd":
 				for _, w := range strings.Fields(value) {
 					if !strings.HasPrefix(w, "$") {
-						e.Initrds = append(e.Initrds, r.bootPath(w))
+						e.addInitrd(w)
 					}
 				}
 			case "options":
@@ -77,6 +77,7 @@ func (r *Root) loaderSpecification(b *Boot, folder string, env map[string]string
 	for _, e := range entries {
 		out = append(out, e.BootEntry)
 	}
+	r.locate(out)
 	if strings.ContainsAny(c.Default, "*?[") { // loader.conf(5): a pattern
 		for _, e := range out {
 			if ok, _ := path.Match(c.Default, e.ID); ok {

@@ -6,7 +6,11 @@ import (
 	"strings"
 )
 
-const maxEntries = 512 // of all boot loaders
+// Bounds of what boot loaders are told.
+const (
+	maxEntries = 512 // of all boot loaders
+	maxInitrds = 16  // of an entry
+)
 
 // bootConfigs reads what boot loaders are told to boot, in the system's tree.
 func (r *Root) bootConfigs(b *Boot) {
@@ -74,10 +78,10 @@ func (r *Root) grubConfig(b *Boot, name string, env map[string]string) {
 				}
 			}
 		case open != nil && (word == "linux" || word == "linux16" || word == "linuxefi") && len(words) > 1:
-			open.Kernel, open.Options = r.bootPath(words[1]), printable(strings.Join(words[2:], " "))
+			open.Kernel, open.Options = words[1], printable(strings.Join(words[2:], " "))
 		case open != nil && (word == "initrd" || word == "initrd16" || word == "initrdefi"):
 			for _, w := range words[1:] {
-				open.Initrds = append(open.Initrds, r.bootPath(w))
+				open.addInitrd(w)
 			}
 		case word == "set" && len(words) > 1:
 			if v, ok := strings.CutPrefix(words[1], "timeout="); ok && (c.Timeout == "" || depth == 0) {
@@ -103,6 +107,7 @@ func (r *Root) grubConfig(b *Boot, name string, env map[string]string) {
 	if strings.Contains(c.Default, "saved_entry") {
 		c.Default = env["saved_entry"]
 	}
+	r.locate(entries)
 	c.Entries = len(entries)
 	bls := strings.Contains(t, "\nblscfg") || strings.Contains(t, "insmod blscfg")
 	choose(&c, entries, bls)
@@ -173,13 +178,14 @@ func (r *Root) legacyConfig(b *Boot, name string) {
 			}
 			e := &entries[len(entries)-1]
 			if rest[0] == "kernel" {
-				e.Kernel, e.Options = r.bootPath(rest[1]), printable(strings.Join(rest[2:], " "))
+				e.Kernel, e.Options = rest[1], printable(strings.Join(rest[2:], " "))
 			} else {
-				e.Initrds = append(e.Initrds, r.bootPath(rest[1]))
+				e.addInitrd(rest[1])
 			}
 		}
 	}
 	entries = slices.DeleteFunc(entries, func(e BootEntry) bool { return e.Kernel == "" })
+	r.locate(entries)
 	c.Entries = len(entries)
 	choose(&c, entries, false)
 	b.Configs = append(b.Configs, c)
@@ -190,6 +196,12 @@ func (r *Root) legacyConfig(b *Boot, name string) {
 func (r *Root) syslinuxConfig(b *Boot, name string) {
 	t := text(r, name)
 	c := BootConfig{Path: "/" + name, Kind: "syslinux", Size: int64(len(t))}
+	beside := func(file string) string {
+		if strings.HasPrefix(file, "/") {
+			return file
+		}
+		return path.Join(path.Dir("/"+name), file)
+	}
 	var entries []BootEntry
 	for line := range strings.Lines(t) {
 		words := strings.Fields(line)
@@ -211,24 +223,39 @@ func (r *Root) syslinuxConfig(b *Boot, name string) {
 		case word == "menu" && strings.EqualFold(words[1], "label"):
 			e.Title = printable(strings.Join(words[2:], " "))
 		case word == "linux" || word == "kernel":
-			e.Kernel = r.bootPath(path.Join(path.Dir("/"+name), words[1]))
-			if strings.HasPrefix(words[1], "/") {
-				e.Kernel = r.bootPath(words[1])
-			}
+			e.Kernel = beside(words[1])
 		case word == "initrd":
-			e.Initrds = append(e.Initrds, r.bootPath(path.Join(path.Dir("/"+name), words[1])))
-			if strings.HasPrefix(words[1], "/") {
-				e.Initrds[len(e.Initrds)-1] = r.bootPath(words[1])
-			}
+			e.addInitrd(beside(words[1]))
 		case word == "append":
 			e.Options = printable(strings.Join(words[1:], " "))
 		}
 	}
 	entries = slices.DeleteFunc(entries, func(e BootEntry) bool { return e.Kernel == "" })
+	r.locate(entries)
 	c.Entries = len(entries)
 	choose(&c, entries, false)
 	b.Configs = append(b.Configs, c)
 	b.add(entries)
+}
+
+// addInitrd adds an initial RAM disk to an entry, if there are not too many already.
+func (e *BootEntry) addInitrd(name string) {
+	if len(e.Initrds) < maxInitrds {
+		e.Initrds = append(e.Initrds, name)
+	}
+}
+
+// locate finds in the tree what boot loaders are told to load.
+func (r *Root) locate(entries []BootEntry) {
+	for i := range entries {
+		e := &entries[i]
+		if e.Kernel != "" {
+			e.Kernel = r.bootPath(e.Kernel)
+		}
+		for k := range e.Initrds {
+			e.Initrds[k] = r.bootPath(e.Initrds[k])
+		}
+	}
 }
 
 // bootPath is where a boot loader's path is in the tree: it counts from the file system that /boot is on, which may be mounted there.

@@ -52,7 +52,7 @@ func (r *Root) readInitrd(name string, budget *int64) (*Initrd, map[string]bool)
 			}
 			magic, _ := in.r.Peek(6)
 			if bytes.HasPrefix(magic, []byte("07070")) {
-				if err := readCPIO(&limited{in, budget}, &files, func(name string) {
+				if err := readCPIO(&limited{in, budget, r.take}, &files, func(name string) {
 					i.module(name, inside)
 				}); err != nil {
 					return err
@@ -71,7 +71,7 @@ func (r *Root) readInitrd(name string, budget *int64) (*Initrd, map[string]bool)
 			}
 			defer expanded.Close()
 			// What is behind a compressed archive is not looked for: the kernel allows it, and nobody does it.
-			return readCPIO(&limited{expanded, budget}, &files, func(name string) { i.module(name, inside) })
+			return readCPIO(&limited{expanded, budget, r.take}, &files, func(name string) { i.module(name, inside) })
 		}
 		return errors.New("more than 16 archives")
 	}()
@@ -184,11 +184,15 @@ func (c *counted) skipZeros() error {
 type limited struct {
 	r      io.Reader
 	budget *int64
+	take   func(int) error
 }
 
 func (l *limited) Read(p []byte) (int, error) {
 	if *l.budget <= 0 {
 		return 0, errBudget
+	}
+	if err := l.take(len(p)); err != nil {
+		return 0, err
 	}
 	n, err := l.r.Read(p[:min(int64(len(p)), *l.budget)])
 	*l.budget -= int64(n)

@@ -11,14 +11,19 @@ import (
 )
 
 // Inspect tells what is on a disk. The error is one of the disk itself ([ErrNoDisk], or what is wrong with its partition table), of reading it, or
-// ctx's cause; what is wrong further inside is told in the report's Problems.
+// ctx's cause; what is wrong further inside is told in the report's Problems, and so is that not everything was read within a minute, mounting not
+// counted, and 8 GiB.
 func Inspect(ctx context.Context, src image.Source, o Options) (*Report, error) {
-	c, err := scan(ctx, src, o)
+	return inspect(ctx, src, o, newMeter(ctx, maxTime, maxRead))
+}
+
+func inspect(ctx context.Context, src image.Source, o Options, m *meter) (*Report, error) {
+	c, err := scan(ctx, metered{src, m}, o)
 	if err != nil {
 		return nil, fmt.Errorf("inspect: %w", err)
 	}
 	defer c.Close()
-	c.wanted = true
+	c.wanted, c.meter = true, m
 	report := &Report{Size: src.Size(), PartitionTable: c.report, FileSystems: []FileSystem{}, Boot: c.inspectBoot()}
 	root, err := c.openRoot(ctx)
 	var missing *noSystemError
@@ -42,6 +47,9 @@ func Inspect(ctx context.Context, src image.Source, o Options) (*Report, error) 
 			}
 		}
 		report.FileSystems = append(report.FileSystems, v.FileSystem)
+	}
+	if err := m.exhausted(); err != nil {
+		c.problem("disk", "%v: what is not told here was not read", err)
 	}
 	report.Problems = c.problems
 	return report, nil

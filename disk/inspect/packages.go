@@ -3,6 +3,7 @@ package inspect
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -148,6 +149,8 @@ var rpmFolders = []string{"usr/lib/sysimage/rpm", "var/lib/rpm"}
 
 // rpm reads the database of rpm.
 func (r *Root) rpm(ctx context.Context) (manager string, out []Package, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, rpmTime, fmt.Errorf("the database was not read within %v", rpmTime))
+	defer cancel()
 	for _, folder := range rpmFolders {
 		for _, db := range []struct {
 			name string

@@ -83,8 +83,6 @@ func rpmSQLite(ctx context.Context, r *Root, name string, f func([]byte) error) 
 		return err
 	}
 	defer db.Close()
-	ctx, cancel := context.WithTimeoutCause(ctx, rpmTime, fmt.Errorf("the database was not read within %v", rpmTime))
-	defer cancel()
 	var kind string
 	if err := db.QueryRowContext(ctx, "SELECT type FROM sqlite_master WHERE name = 'Packages' AND sql NOT LIKE '%VIRTUAL%'").Scan(&kind); err != nil || kind != "table" {
 		return errors.Join(errors.New("the database holds no table of packages"), err)
@@ -147,6 +145,7 @@ func rpmNDB(ctx context.Context, r *Root, name string, f func([]byte) error) err
 	if err := readAt(at, slots, 32); err != nil {
 		return err
 	}
+	left := size // the packages lie apart from each other
 	for ; len(slots) >= 16; slots = slots[16:] {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -160,9 +159,10 @@ func rpmNDB(ctx context.Context, r *Root, name string, f func([]byte) error) err
 			return err
 		}
 		length := int64(le.Uint32(blob[12:]))
-		if string(blob[:4]) != "BlbS" || le.Uint32(blob[4:]) != index || length > maxRPMHeader || off+16+length > size {
+		if string(blob[:4]) != "BlbS" || le.Uint32(blob[4:]) != index || length > maxRPMHeader || off+16+length > size || length > left {
 			return errors.New("the database is damaged")
 		}
+		left -= length
 		header := make([]byte, length)
 		if err := readAt(at, header, off+16); err != nil {
 			return err
@@ -195,6 +195,7 @@ func rpmBDB(ctx context.Context, r *Root, name string, f func([]byte) error) err
 		return errors.New("the database is no hash of Berkeley DB, or encrypted")
 	}
 	last := min(int64(order.Uint32(meta[32:])), size/pageSize-1)
+	pages := overflowPages{at, order, pageSize, last, last}
 	page := make([]byte, pageSize)
 	for n := int64(1); n <= last; n++ {
 		if ctx.Err() != nil {
@@ -212,7 +213,7 @@ func rpmBDB(ctx context.Context, r *Root, name string, f func([]byte) error) err
 			if item+12 > pageSize || page[item] != 3 { // on pages of its own
 				continue
 			}
-			header, err := overflow(at, order, pageSize, last, int64(order.Uint32(page[item+4:])), int64(order.Uint32(page[item+8:])))
+			header, err := pages.value(int64(order.Uint32(page[item+4:])), int64(order.Uint32(page[item+8:])))
 			if err != nil {
 				return err
 			}
@@ -224,27 +225,35 @@ func rpmBDB(ctx context.Context, r *Root, name string, f func([]byte) error) err
 	return nil
 }
 
-// overflow reads a value from its pages.
-func overflow(at io.ReaderAt, order binary.ByteOrder, pageSize, last, next, length int64) ([]byte, error) {
+// overflowPages are the pages of a database of Berkeley DB that hold values. Each belongs to one value only.
+type overflowPages struct {
+	at             io.ReaderAt
+	order          binary.ByteOrder
+	pageSize, last int64
+	left           int64 // pages that have not been read, if none was read twice
+}
+
+// value reads a value from its pages.
+func (o *overflowPages) value(next, length int64) ([]byte, error) {
 	damaged := errors.New("the database is damaged")
-	if length > maxRPMHeader || length > last*pageSize {
+	if length > maxRPMHeader || length > o.left*o.pageSize {
 		return nil, damaged
 	}
 	out := make([]byte, 0, length)
-	page := make([]byte, pageSize)
+	page := make([]byte, o.pageSize)
 	for int64(len(out)) < length {
-		if next < 1 || next > last {
+		if o.left--; next < 1 || next > o.last || o.left < 0 {
 			return nil, damaged
 		}
-		if err := readAt(at, page, next*pageSize); err != nil {
+		if err := readAt(o.at, page, next*o.pageSize); err != nil {
 			return nil, err
 		}
-		n := min(int64(order.Uint16(page[22:])), pageSize-26, length-int64(len(out)))
+		n := min(int64(o.order.Uint16(page[22:])), o.pageSize-26, length-int64(len(out)))
 		if page[25] != 7 || n == 0 {
 			return nil, damaged
 		}
 		out = append(out, page[26:26+n]...)
-		next = int64(order.Uint32(page[16:]))
+		next = int64(o.order.Uint32(page[16:]))
 	}
 	return out, nil
 }

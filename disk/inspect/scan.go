@@ -51,6 +51,7 @@ type volume struct {
 type contents struct {
 	src      image.Source
 	options  Options
+	meter    *meter
 	wanted   bool // what Inspect reads is enough of file systems that must be mounted
 	table    disk.Table
 	report   PartitionTable
@@ -212,7 +213,9 @@ func (c *contents) mountPaths(ctx context.Context, v *volume, paths []string) (f
 		v.tried, v.unreadable = true, fmt.Errorf("%s (%s) cannot be read here", v.Device, v.Type)
 		return nil, nil
 	}
+	resume := c.meter.pause()
 	tree, closer, err := c.options.Mount(ctx, v.src, v.Type, paths)
+	resume()
 	if err != nil {
 		return fail(err)
 	}

@@ -75,6 +75,9 @@ func (r *Root) resolve(name string, follow bool) (fs.FileInfo, string, error) {
 		if steps > maxSteps || len(stack) > 512 {
 			return nil, "", errors.New("too many path elements")
 		}
+		if err := r.take(lookup); err != nil {
+			return nil, "", err
+		}
 		element := todo[0]
 		todo = todo[1:]
 		switch element {
@@ -235,24 +238,47 @@ func (r *Root) Open(name string) (fs.File, error) {
 	at, ok1 := f.(io.ReaderAt)
 	seeker, ok2 := f.(io.Seeker)
 	if ok1 && ok2 {
-		return &openFile{opened{f, st}, at, seeker}, nil
+		return &openFile{opened{f, st, r}, at, seeker}, nil
 	}
-	return &opened{f, st}, nil
+	return &opened{f, st, r}, nil
 }
 
 // opened is an open file by the name that it was found by.
 type opened struct {
 	fs.File
-	st fs.FileInfo
+	st   fs.FileInfo
+	root *Root
 }
 
 func (o *opened) Stat() (fs.FileInfo, error) { return o.st, nil }
 
+func (o *opened) Read(b []byte) (int, error) {
+	if err := o.root.take(len(b)); err != nil {
+		return 0, err
+	}
+	return o.File.Read(b)
+}
+
 // openFile is one that can be read from anywhere.
 type openFile struct {
 	opened
-	io.ReaderAt
+	at io.ReaderAt
 	io.Seeker
+}
+
+func (o *openFile) ReadAt(b []byte, off int64) (int, error) {
+	if err := o.root.take(len(b)); err != nil {
+		return 0, err
+	}
+	return o.at.ReadAt(b, off)
+}
+
+// take asks whether some bytes may be read: where there are bounds, those of one inspection.
+func (r *Root) take(n int) error {
+	if r.contents == nil {
+		return nil
+	}
+	return r.contents.meter.take(n)
 }
 
 // ReadFile reads a whole file of at most 64 MiB.
