@@ -21,9 +21,10 @@ const conversionMemory = 64 << 20
 
 // converted is a file that was written.
 type converted struct {
-	Path      string `json:"path"`
-	Format    string `json:"format"`
-	SizeBytes int64  `json:"sizeBytes"`
+	Path             string `json:"path"`
+	Format           string `json:"format"`
+	SizeBytes        int64  `json:"sizeBytes"`
+	VirtualSizeBytes int64  `json:"virtualSizeBytes"` // of the disk in it
 }
 
 func (c *conversion) run(cmd *cobra.Command) error {
@@ -44,13 +45,16 @@ func (c *conversion) run(cmd *cobra.Command) error {
 		if err != nil {
 			return err
 		}
-		written = append(written, converted{o.Path, string(o.Format), info.Size()})
+		virtual, err := o.Options.VirtualSize(o.Format, size)
+		if err != nil {
+			return err
+		}
+		written = append(written, converted{o.Path, string(o.Format), info.Size(), virtual})
 	}
 	if c.asJSON {
 		return printJSON(cmd.OutOrStdout(), struct {
-			VirtualSizeBytes int64       `json:"virtualSizeBytes"`
-			Outputs          []converted `json:"outputs"`
-		}{size, written})
+			Outputs []converted `json:"outputs"`
+		}{written})
 	}
 	return printConverted(cmd.OutOrStdout(), written, size, time.Since(start))
 }
@@ -71,6 +75,11 @@ func (c *conversion) write(ctx context.Context, p *progress) (size int64, err er
 	src, err := c.contents(ctx, d, p)
 	if err != nil {
 		return 0, err
+	}
+	for _, o := range c.outputs {
+		if _, err := o.Options.VirtualSize(o.Format, src.Size()); err != nil {
+			return 0, usageError{fmt.Errorf("%s: %w", o.Path, err)}
+		}
 	}
 	return src.Size(), disk.Write(ctx, src, disk.WriteOptions{Progress: func(done, total int64) { p.bytes("convert", done, total) }}, c.outputs...)
 }
