@@ -382,22 +382,6 @@ func (d *Distribution) format(item field) {
 	}
 }
 
-// ParseFormats reads a list of formats as the command line has it, such as "raw,vmdk". The error names the first that
-// is unknown.
-func ParseFormats(text string) ([]Format, error) {
-	var formats []Format
-	for name := range strings.SplitSeq(text, ",") {
-		f := Format(strings.TrimSpace(name))
-		if !slices.Contains(disk.Formats(), f) {
-			return nil, fmt.Errorf("unknown format %q; the formats are %s", clip(string(f)), formatNames())
-		}
-		if !slices.Contains(formats, f) {
-			formats = append(formats, f)
-		}
-	}
-	return formats, nil
-}
-
 func formatNames() string {
 	var names []string
 	for _, f := range disk.Formats() {

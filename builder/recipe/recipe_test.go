@@ -286,17 +286,6 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-func TestParseFormats(t *testing.T) {
-	if got, err := ParseFormats("raw, vmdk,raw"); err != nil || !slices.Equal(got, []Format{disk.Raw, disk.VMDK}) {
-		t.Errorf("%v, %v", got, err)
-	}
-	for _, text := range []string{"", "raw,", "iso"} {
-		if got, err := ParseFormats(text); err == nil {
-			t.Errorf("%q gives %v", text, got)
-		}
-	}
-}
-
 // A problem found later gets the place of the nearest field that is in the file.
 func TestProblem(t *testing.T) {
 	r := parse(t, minimal+"distribution:\n  formats: [raw]\n")
