@@ -30,24 +30,23 @@ func (b *Builder) Plan(ctx context.Context, o Options) (*Plan, error) {
 	if images != nil {
 		defer images.Close()
 	}
+	var formats []recipe.Format
+	for _, f := range o.Formats {
+		formats = append(formats, recipe.Format(f))
+	}
 	p, err := recipe.Load(ctx, o.Recipe, recipe.Environment{
 		Home:    b.Home,
 		Modules: action.Modules(),
 		Managed: recipe.ManagedComponents{Names: managed.Names, Lookup: managed.Lookup},
 		Images:  known{images},
 		Parents: parents{b.Bases()},
+		Formats: formats,
 		CPUs:    usefulCPUs(ctx, o.Accelerator),
 	})
 	if err != nil {
 		return nil, err
 	}
 	plan := &Plan{p}
-	if len(o.Formats) > 0 {
-		plan.Distribution.Formats = nil
-		for _, f := range o.Formats {
-			plan.Distribution.Formats = append(plan.Distribution.Formats, recipe.Format(f))
-		}
-	}
 	if o.OutputDir != "" {
 		plan.Distribution.Folder = o.OutputDir
 	} else if plan.Distribution.Folder == "" {

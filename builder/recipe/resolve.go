@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/ingot-image/ingot/builder/component"
+	"github.com/ingot-image/ingot/disk/image"
 )
 
 // Environment is what a recipe is resolved against: this machine's components, images and parents.
@@ -23,6 +24,8 @@ type Environment struct {
 	Images Images
 	// Parents looks at parent images. Nil means that files are hashed and nothing else is found out.
 	Parents Parents
+	// Formats, if there are any, take the place of the recipe's: those of the command line.
+	Formats []Format
 	// CPUs is how many a guest can make use of on this machine; 0 for runtime.NumCPU.
 	CPUs int
 }
@@ -106,6 +109,7 @@ func Resolve(ctx context.Context, r *Recipe, env Environment) (*Plan, error) {
 		return nil, err
 	}
 	s.machine(p)
+	s.formats(p)
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("resolve recipe %s: %w", r.File, context.Cause(ctx))
 	}
@@ -287,5 +291,32 @@ func (s *resolver) machine(p *Plan) {
 				fmt.Sprintf("it needs at least %d", (p.ParentImage.Size+gib-1)/gib))
 		}
 		return
+	}
+}
+
+// formats chooses the formats, and reports those that hold no disk as large as the image's, if its size is known.
+func (s *resolver) formats(p *Plan) {
+	report := func(i int, message, hint string) {
+		s.problem(fmt.Sprintf("distribution.formats[%d]", i), message, hint)
+	}
+	if len(s.env.Formats) > 0 {
+		p.Distribution.Formats = s.env.Formats
+		report = func(i int, message, hint string) {
+			s.problems = append(s.problems, component.Problem{Field: "--format=" + string(s.env.Formats[i]), Message: message, Hint: hint})
+		}
+	} else if slices.ContainsFunc(s.problems, func(b component.Problem) bool { return strings.HasPrefix(b.Field, "distribution.formats") }) {
+		return // formats that are none are not in the list, whose indexes are other ones
+	}
+	size := (p.ParentImage.Size + image.SectorSize - 1) / image.SectorSize * image.SectorSize
+	if p.VolumeSize > 0 {
+		size = int64(p.VolumeSize) << 30
+	}
+	if size == 0 {
+		return
+	}
+	for i, f := range p.Distribution.Formats {
+		if _, err := p.Distribution.Options[f].VirtualSize(f, size); err != nil {
+			report(i, err.Error(), "choose another format, or a smaller disk")
+		}
 	}
 }
