@@ -140,15 +140,27 @@ func (j *job) write(ctx context.Context, outputs []disk.Output) error {
 	}}, outputs...)
 }
 
-// formatOptions are those of the recipe, and what the image itself says of the machine that it wants.
+// formatOptions are those of the recipe, and what the image itself says of the machine that it wants, unless that and the recipe's cannot both be.
 func (j *job) formatOptions(format disk.Format, system string, modes bootModes) disk.Options {
 	o := j.plan.Distribution.Options[format]
+	add := func(key, value string) {
+		with := o
+		err := with.Set(key, value)
+		if err == nil {
+			err = with.Check(format)
+		}
+		if err != nil {
+			j.event(Event{Type: Warning, Detail: fmt.Sprintf("%s: %s=%s, as the image wants, is left out: %v", format, key, value, err)})
+			return
+		}
+		o = with
+	}
 	keys := disk.OptionKeys(format)
-	if o.OSType == "" && slices.Contains(keys, "osType") {
-		o.OSType = system
+	if o.OSType == "" && system != "" && slices.Contains(keys, "osType") {
+		add("osType", system)
 	}
 	if o.Firmware == "" && !modes.bios && slices.Contains(keys, "firmware") {
-		o.Firmware = "efi"
+		add("firmware", "efi")
 	}
 	return o
 }

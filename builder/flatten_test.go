@@ -142,3 +142,29 @@ func TestFlattenFails(t *testing.T) {
 		t.Errorf("a task that was stopped: %v", err)
 	}
 }
+
+// TestFormatOptions wants what the image says of itself in the options, and of what does not go with the recipe's a warning in place of a failure.
+func TestFormatOptions(t *testing.T) {
+	for _, test := range []struct {
+		format disk.Format
+		given  disk.Options
+		modes  bootModes
+		want   disk.Options
+		warned string
+	}{
+		{disk.OVA, disk.Options{}, bootModes{bios: true, uefi: true}, disk.Options{OSType: "debian12"}, ""},
+		{disk.OVA, disk.Options{}, bootModes{uefi: true}, disk.Options{OSType: "debian12", Firmware: "efi"}, ""},
+		{disk.OVA, disk.Options{HardwareVersion: 7}, bootModes{uefi: true}, disk.Options{OSType: "debian12", HardwareVersion: 7},
+			"ova: firmware=efi, as the image wants, is left out: firmware efi needs hardware version 8 or later, not 7"},
+		{disk.OVA, disk.Options{Firmware: "bios", OSType: "other"}, bootModes{uefi: true}, disk.Options{Firmware: "bios", OSType: "other"}, ""},
+		{disk.VHD, disk.Options{}, bootModes{uefi: true}, disk.Options{}, ""},
+	} {
+		plan := &Plan{&recipe.Plan{}}
+		plan.Distribution.Options = map[disk.Format]disk.Options{test.format: test.given}
+		var warned string
+		j := &job{builder: &Builder{Events: func(e Event) { warned += e.Detail }}, plan: plan}
+		if got := j.formatOptions(test.format, "debian12", test.modes); got != test.want || warned != test.warned {
+			t.Errorf("%s, %+v: %+v, %q, want %+v, %q", test.format, test.given, got, warned, test.want, test.warned)
+		}
+	}
+}
