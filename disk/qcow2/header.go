@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/ingot-image/ingot/disk/image"
 )
@@ -210,26 +211,26 @@ func (m file) checkTables(l *layout, h []byte) error {
 	return nil
 }
 
-// tables checks the L2 tables that the L1 table names, each of them once.
+// maxChecked bounds how many bytes of L2 tables Probe reads: those of 8 TiB with the usual clusters. Others are checked when they are used.
+const maxChecked = 1 << 30
+
+// tables checks the L2 tables that the L1 table names.
 func (m file) tables(info *image.Info, l layout) error {
-	be := binary.BigEndian
 	l1, err := m.At("L1 table", l.l1, l.l1Entries*8)
 	if err != nil {
 		return err
 	}
-	seen := map[int64]bool{}
-	for i := int64(0); i < l.l1Entries; i++ {
-		off := int64(be.Uint64(l1[i*8:]) & offsetMask)
-		if off == 0 || seen[off] {
-			continue
-		}
-		seen[off] = true
+	tables, err := m.l2Tables(l, l1)
+	if err != nil {
+		return err
+	}
+	for _, off := range tables[:min(int64(len(tables)), maxChecked/l.cluster)] {
 		l2, err := m.At("L2 table", off, l.cluster)
 		if err != nil {
 			return err
 		}
-		for j := int64(0); j < l.cluster; j += l.entry {
-			e := be.Uint64(l2[j:])
+		for ; len(l2) > 0; l2 = l2[l.entry:] {
+			e := binary.BigEndian.Uint64(l2)
 			data := int64(e & offsetMask)
 			if e&compressedFlag != 0 {
 				data, _ = l.compressed(e)
@@ -241,6 +242,31 @@ func (m file) tables(info *image.Info, l layout) error {
 		}
 	}
 	return nil
+}
+
+// l2Tables gives the places of the tables that an L1 table names, in order, and sees to it that each is used once: all of them are no longer than the file.
+func (m file) l2Tables(l layout, l1 []byte) ([]int64, error) {
+	tables := make([]int64, 0, 1024)
+	for ; len(l1) > 0; l1 = l1[8:] {
+		off := int64(binary.BigEndian.Uint64(l1) & offsetMask)
+		if off == 0 {
+			continue
+		}
+		if off%l.cluster != 0 {
+			return nil, image.Damaged(image.Qcow2, "L2 table at offset %d, which is unaligned", off)
+		}
+		if off > m.Size-l.cluster {
+			return nil, image.Damaged(image.Qcow2, "L2 table at offset %d lies beyond the end of the file (%d bytes): the file is cut off or forged", off, m.Size)
+		}
+		tables = append(tables, off)
+	}
+	slices.Sort(tables)
+	for i := 1; i < len(tables); i++ {
+		if tables[i] == tables[i-1] {
+			return nil, image.Damaged(image.Qcow2, "the L2 table at offset %d is used twice", tables[i])
+		}
+	}
+	return tables, nil
 }
 
 // compressed takes an L2 entry of a compressed cluster apart: where its data starts, to the byte, and how long it is at most.

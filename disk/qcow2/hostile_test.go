@@ -2,6 +2,7 @@ package qcow2
 
 import (
 	"bytes"
+	"encoding/binary"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -60,6 +61,36 @@ func TestFramesStayInTheirCluster(t *testing.T) {
 		}
 		if !bytes.Equal(buffer[cluster:], bytes.Repeat([]byte{0xaa}, 7*cluster)) {
 			t.Errorf("%s: it was expanded into the memory behind the cluster's", name)
+		}
+	}
+}
+
+// TestProbeReadsTablesOnce has images whose L2 tables lie in each other, or are used more than once.
+func TestProbeReadsTablesOnce(t *testing.T) {
+	const entries, l1, cluster = 1000, 2 << 20, 2 << 20
+	be := binary.BigEndian
+	for name, test := range map[string]struct {
+		step int64
+		want string
+	}{"unaligned": {512, "unaligned"}, "twice": {0, "used twice"}} {
+		img := make([]byte, 4*cluster)
+		copy(img, "QFI\xfb\x00\x00\x00\x03")
+		be.PutUint32(img[20:], 21)
+		be.PutUint64(img[24:], entries<<39)
+		be.PutUint32(img[36:], entries)
+		be.PutUint64(img[40:], l1)
+		be.PutUint32(img[96:], 4)
+		be.PutUint32(img[100:], 104)
+		for i := range int64(entries) {
+			be.PutUint64(img[l1+8*i:], uint64(2*cluster+test.step*i))
+		}
+		c := &counting{ReaderAt: bytes.NewReader(img)}
+		_, err := Probe(c, int64(len(img)))
+		if err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: %v, want %q", name, err, test.want)
+		}
+		if c.n > 1<<20 {
+			t.Errorf("%s: %d bytes were read", name, c.n)
 		}
 	}
 }

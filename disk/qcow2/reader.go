@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"slices"
 	"sync"
 
 	"github.com/klauspost/compress/zstd"
@@ -65,7 +64,7 @@ func NewReader(r io.ReaderAt, size int64) (*Reader, error) {
 	if q.l1, err = q.At("L1 table", l.l1, l.l1Needed*8); err != nil {
 		return nil, err
 	}
-	if err := q.checkL1(); err != nil {
+	if _, err := q.l2Tables(l, q.l1); err != nil {
 		return nil, err
 	}
 	q.l2, q.clusters = newCache(int(max(cacheSize/l.cluster, 1))), newCache(int(max(cacheSize/l.cluster, 1)))
@@ -76,28 +75,6 @@ func NewReader(r io.ReaderAt, size int64) (*Reader, error) {
 		}
 	}
 	return q, nil
-}
-
-// checkL1 sees to it that each L2 table is used once, so that all of them are no longer than the file.
-func (q *Reader) checkL1() error {
-	tables := make([]int64, 0, 1024)
-	for i := int64(0); i < q.l1Needed; i++ {
-		off := q.l2Offset(i)
-		if off == 0 {
-			continue
-		}
-		if off%q.cluster != 0 || off > q.Headers.Size-q.cluster {
-			return image.Damaged(image.Qcow2, "L2 table at offset %d, which is unaligned or beyond the end of the file (%d bytes)", off, q.Headers.Size)
-		}
-		tables = append(tables, off)
-	}
-	slices.Sort(tables)
-	for i := 1; i < len(tables); i++ {
-		if tables[i] == tables[i-1] {
-			return image.Damaged(image.Qcow2, "the L2 table at offset %d is used twice", tables[i])
-		}
-	}
-	return nil
 }
 
 func (q *Reader) l2Offset(i int64) int64 {
