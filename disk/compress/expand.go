@@ -44,6 +44,9 @@ func Expand(ctx context.Context, r io.Reader, format image.Format, out *os.File,
 	}
 	size, buffer := int64(0), make([]byte, image.PieceSize)
 	for {
+		if ctx.Err() != nil { // a little that is read may expand to much
+			return size, fmt.Errorf("expand %s file: %w", format, context.Cause(ctx))
+		}
 		n, err := fill(expanded, buffer)
 		if int64(n) > limit-size {
 			return size, &LimitError{limit}
