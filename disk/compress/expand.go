@@ -15,7 +15,7 @@ import (
 	"github.com/ingot-image/ingot/disk/image"
 )
 
-// maxWindow is how much of what came before a file may refer to, in bytes: what zstd(1) takes unless told otherwise, and more than xz -9 uses.
+// maxWindow is how much of what came before a file may refer to, in bytes: what zstd(1) takes unless told otherwise.
 const maxWindow = 128 << 20
 
 // LimitError says that a compressed file holds more than it may.
@@ -30,7 +30,8 @@ func (e *LimitError) Error() string {
 //
 // The format is Gzip, Zstd, XZ or Bzip2, or RawGzip or RawZstd; members, frames or streams one after another are one disk. What is cut off,
 // damaged, or followed by anything else is an [image.FormatError], but zeros after gzip data, and after xz data in fours, are padding, as for
-// gzip and xz. Content beyond limit bytes is a [LimitError]; at most 128 MiB of what came before is kept in memory for the content to refer to.
+// gzip and xz. Content beyond limit bytes is a [LimitError]; at most 128 MiB of what came before, of xz 64 MiB, are kept in
+// memory for the content to refer to.
 func Expand(ctx context.Context, r io.Reader, format image.Format, out *os.File, limit int64, progress func(done int64)) (int64, error) {
 	in := &input{ctx: ctx, r: r}
 	expanded, err := open(in, format)

@@ -11,11 +11,15 @@ import (
 	"hash/crc32"
 	"hash/crc64"
 	"io"
+	"runtime"
 
 	"github.com/ulikunitz/xz/lzma"
 
 	"github.com/ingot-image/ingot/disk/image"
 )
+
+// maxDictionary is the longest dictionary of an xz file that is read, in bytes: that of xz -9.
+const maxDictionary = 64 << 20
 
 // xz reads files of the .xz format, version 1.2.0 (doc/xz-file-format.txt of XZ Utils; numbers of sections are its own). The container is read
 // here and not by the library, which takes memory for a dictionary of any size that a file names, up to 4 GiB for each block.
@@ -26,6 +30,7 @@ type xz struct {
 	block  *xzBlock
 	blocks int64 // of the stream
 	sizes  hash.Hash
+	used   int64 // bytes of dictionaries since garbage was collected
 }
 
 type xzBlock struct {
@@ -197,11 +202,11 @@ func (x *xz) next() error {
 		}
 	}
 	dictionary := int64(2|filter[2]&1) << (filter[2]/2 + 11)
-	if dictionary > maxWindow {
-		return damagedXZ("expanding it would take %d MiB of memory; %d MiB are allowed", dictionary>>20, maxWindow>>20)
+	if dictionary > maxDictionary {
+		return damagedXZ("expanding it would take %d MiB of memory; %d MiB are allowed", dictionary>>20, maxDictionary>>20)
 	}
 	b.start = x.r.n
-	b.data, err = lzma.Reader2Config{DictCap: int(dictionary)}.NewReader2(&x.r)
+	b.data, err = x.lzma2(dictionary, b.unpacked)
 	if err != nil {
 		return cutOff(err)
 	}
@@ -215,6 +220,56 @@ func (x *xz) next() error {
 	}
 	x.block = b
 	return nil
+}
+
+// lzma2 begins to expand a block's data. The library takes a dictionary anew for each block, so it is no longer than the block's content where that is
+// known, and what earlier ones took is free again before it.
+func (x *xz) lzma2(dictionary, unpacked int64) (*lzma.Reader2, error) {
+	for _, n := range []int64{unpacked, x.shortBlock()} {
+		if n >= 0 {
+			dictionary = min(dictionary, max(n, lzma.MinDictCap))
+		}
+	}
+	if x.used += dictionary; x.used > maxDictionary {
+		runtime.GC()
+		x.used = dictionary
+	}
+	return lzma.Reader2Config{DictCap: int(dictionary)}.NewReader2(&x.r)
+}
+
+// shortBlock gives how much a block that follows expands to if its data is not longer than what can be looked at before it is read, or -1. The data is
+// chunks, whose headers tell their sizes (lzma2_decoder.c of XZ Utils).
+func (x *xz) shortBlock() int64 {
+	unpacked, at := int64(0), 0
+	for {
+		h, err := x.r.r.Peek(at + 1)
+		if err != nil {
+			return -1
+		}
+		control := h[at]
+		switch {
+		case control == 0: // the end
+			return unpacked
+		case control >= 0x80: // LZMA: the size before, the one after, and from 0xc0 on properties
+			if h, err = x.r.r.Peek(at + 5); err != nil {
+				return -1
+			}
+			unpacked += int64(control&0x1f)<<16 + int64(binary.BigEndian.Uint16(h[at+1:])) + 1
+			packed := int(binary.BigEndian.Uint16(h[at+3:])) + 1
+			if at += 5 + packed; control >= 0xc0 {
+				at++
+			}
+		case control <= 2: // as it is
+			if h, err = x.r.r.Peek(at + 3); err != nil {
+				return -1
+			}
+			n := int(binary.BigEndian.Uint16(h[at+1:])) + 1
+			unpacked += int64(n)
+			at += 3 + n
+		default:
+			return -1
+		}
+	}
 }
 
 // endBlock reads a block's padding and check (3.3, 3.4), and keeps its sizes for the index.
