@@ -62,6 +62,9 @@ func (r *Root) loaderSpecification(b *Boot, folder string, env map[string]string
 					}
 				}
 			case "options":
+				if len(e.Options) > maxOptions {
+					break
+				}
 				e.Options = strings.TrimSpace(e.Options + " " + expand(value, env))
 			}
 		}

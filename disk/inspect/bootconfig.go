@@ -10,6 +10,7 @@ import (
 const (
 	maxEntries = 512 // of all boot loaders
 	maxInitrds = 16  // of an entry
+	maxOptions = 8192
 )
 
 // bootConfigs reads what boot loaders are told to boot, in the system's tree.
@@ -78,7 +79,7 @@ func (r *Root) grubConfig(b *Boot, name string, env map[string]string) {
 				}
 			}
 		case open != nil && (word == "linux" || word == "linux16" || word == "linuxefi") && len(words) > 1:
-			open.Kernel, open.Options = words[1], printable(strings.Join(words[2:], " "))
+			open.Kernel, open.Options = words[1], grubOptions(words[2:])
 		case open != nil && (word == "initrd" || word == "initrd16" || word == "initrdefi"):
 			for _, w := range words[1:] {
 				open.addInitrd(w)
@@ -113,6 +114,15 @@ func (r *Root) grubConfig(b *Boot, name string, env map[string]string) {
 	choose(&c, entries, bls)
 	b.Configs = append(b.Configs, c)
 	b.add(entries)
+}
+
+// grubOptions are a kernel's options, which GRUB has taken out of quotes.
+func grubOptions(words []string) string {
+	var out []string
+	for _, w := range words {
+		out = append(out, withoutSecret(w))
+	}
+	return printable(strings.Join(out, " "))
 }
 
 func (b *Boot) add(entries []BootEntry) {
@@ -245,10 +255,11 @@ func (e *BootEntry) addInitrd(name string) {
 	}
 }
 
-// locate finds in the tree what boot loaders are told to load.
+// locate finds in the tree what boot loaders are told to load, and hides what is secret in the kernel's command line.
 func (r *Root) locate(entries []BootEntry) {
 	for i := range entries {
 		e := &entries[i]
+		e.Options = withoutSecrets(e.Options, ' ', false)
 		if e.Kernel != "" {
 			e.Kernel = r.bootPath(e.Kernel)
 		}

@@ -57,9 +57,9 @@ func inspect(ctx context.Context, src image.Source, o Options, m *meter) (*Repor
 
 // system looks at the installed system.
 func (r *Root) system(ctx context.Context, b *Boot) (*System, error) {
-	s := &System{Root: r.root.Device, OS: osRelease(r, "."), Architecture: r.architecture(), Fstab: r.fstab, Kernels: []Kernel{}}
-	if s.Fstab == nil {
-		s.Fstab = []Mount{}
+	s := &System{Root: r.root.Device, OS: osRelease(r, "."), Architecture: r.architecture(), Fstab: []Mount{}, Kernels: []Kernel{}}
+	for _, m := range r.fstab {
+		s.Fstab = append(s.Fstab, m.reported())
 	}
 	r.bootConfigs(b)
 	options := ""

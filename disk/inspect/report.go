@@ -141,7 +141,7 @@ type BootEntry struct {
 	ID      string   `json:"id,omitempty"`
 	Kernel  string   `json:"kernel"`
 	Initrds []string `json:"initrds,omitempty"`
-	Options string   `json:"options,omitempty"` // the kernel's command line
+	Options string   `json:"options,omitempty"` // the kernel's command line, what is secret in it replaced by ***
 	Default bool     `json:"default,omitempty"`
 }
 
@@ -221,7 +221,7 @@ type Package struct {
 	Architecture string `json:"architecture,omitempty"`
 }
 
-// Mount is a line of /etc/fstab.
+// Mount is a line of /etc/fstab, its passwords replaced by ***.
 type Mount struct {
 	Source  string `json:"source"`
 	Target  string `json:"target"`
