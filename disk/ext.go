@@ -53,6 +53,9 @@ type ExtStat struct {
 // Owner gives the numbers of the file's user and group.
 func (s ExtStat) Owner() (uid, gid uint32) { return s.UID, s.GID }
 
+// FileID is what tells the file from the others of its file system, whatever its names.
+func (s ExtStat) FileID() uint64 { return uint64(s.Inode) }
+
 const (
 	extRootInode    = 2
 	extMaxDir       = 64 << 20 // bytes of a folder that are read

@@ -27,8 +27,9 @@ import (
 )
 
 // Tree is a system's files: slash-separated names without a leading slash, from its root. ReadDir and Lstat do not follow the last link.
-// The Sys of its [fs.FileInfo]s may have the method Owner() (uid, gid uint32). It must be safe for several goroutines at once. What
-// packages are installed is known of trees that have the method Packages of [inspect.Root].
+// The Sys of its [fs.FileInfo]s may have the methods Owner() (uid, gid uint32) and FileID() uint64, which is different for all files of a file
+// system. It must be safe for several goroutines at once. What packages are installed is known of trees that have the method Packages of
+// [inspect.Root], and which file system a folder is in of those with its MountPoint.
 type Tree interface {
 	fs.StatFS
 	fs.ReadDirFS
@@ -120,6 +121,7 @@ type side struct {
 	ports    []Port
 	kernels  []Kernel
 	problems []Problem
+	folders  map[folderID]string // those walked through, by name
 }
 
 func (s *side) problem(path string, err error) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"path"
@@ -20,7 +21,9 @@ import (
 const (
 	maxDepth   = 256
 	maxEntries = 4 << 20
-	maxText    = 16 << 20 // bytes of a file that is read as text
+	maxPath    = 4096      // bytes of a path, as Linux's PATH_MAX
+	maxMemory  = 512 << 20 // bytes that the lists of files take
+	maxText    = 16 << 20  // bytes of a file that is read as text
 )
 
 // walk is a comparison of two trees under way.
@@ -35,6 +38,13 @@ type walk struct {
 
 	mu       sync.Mutex // over changed and problems
 	compared atomic.Int64
+	memory   atomic.Int64 // of what was found, in bytes
+}
+
+// folderID tells a folder from all others of a tree.
+type folderID struct {
+	mount string
+	id    uint64
 }
 
 // pair is a regular file of the same length in both.
@@ -46,12 +56,12 @@ type pair struct {
 // compare walks through both trees at once. Files of the same length are read by several goroutines meanwhile.
 func compare(ctx context.Context, a, b *side, o Options) (*walk, error) {
 	// The sides' own lists of problems are another goroutine's.
-	w := &walk{a: &side{name: "a", tree: a.tree}, b: &side{name: "b", tree: b.tree}, all: o.All, noise: newNoise(), pairs: make(chan pair, 256)}
+	w := &walk{a: walked("a", a.tree), b: walked("b", b.tree), all: o.All, noise: newNoise(), pairs: make(chan pair, 256)}
 	w.files = Files{Added: []File{}, Removed: []File{}, Changed: []FileChange{}}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		defer close(w.pairs)
-		return w.folder(ctx, ".", false, 0)
+		return w.folder(ctx, ".", nil, nil, false, 0)
 	})
 	for range max(2, runtime.GOMAXPROCS(0)) {
 		group.Go(func() error {
@@ -78,14 +88,48 @@ func compare(ctx context.Context, a, b *side, o Options) (*walk, error) {
 	return w, nil
 }
 
+func walked(name string, tree Tree) *side {
+	return &side{name: name, tree: tree, folders: map[folderID]string{}}
+}
+
+// twice tells whether a folder was walked through by another name. No file system's driver makes such folders, and a few of them have more paths
+// than anybody could walk.
+func (s *side) twice(name string, info fs.FileInfo) bool {
+	if info == nil {
+		return false
+	}
+	file, ok := info.Sys().(interface{ FileID() uint64 })
+	if !ok {
+		return false
+	}
+	id := folderID{id: file.FileID()}
+	if m, ok := s.tree.(interface{ MountPoint(string) string }); ok {
+		id.mount = m.MountPoint(name)
+	}
+	first, known := s.folders[id]
+	if known {
+		s.problem(name, fmt.Errorf("it is the folder %s by another name, which no sound file system has", first))
+		return true
+	}
+	s.folders[id] = name
+	return false
+}
+
 // list gives a folder's entries by name.
-func (w *walk) list(s *side, name string) map[string]fs.FileInfo {
+func (w *walk) list(s *side, name string, info fs.FileInfo) map[string]fs.FileInfo {
+	if s.twice(name, info) {
+		return nil
+	}
 	entries, err := s.tree.ReadDir(name)
 	if err != nil {
 		s.problem(name, err)
 	}
 	found := make(map[string]fs.FileInfo, len(entries))
 	for _, e := range entries {
+		if len(name)+1+len(e.Name()) > maxPath {
+			s.problem(name, errors.New("the paths of files in it are longer than 4096 bytes"))
+			continue
+		}
 		info, err := e.Info()
 		if err != nil {
 			s.problem(path.Join(name, e.Name()), err)
@@ -97,11 +141,11 @@ func (w *walk) list(s *side, name string) map[string]fs.FileInfo {
 }
 
 // folder compares a folder that is in both.
-func (w *walk) folder(ctx context.Context, name string, volatile bool, depth int) error {
+func (w *walk) folder(ctx context.Context, name string, old, now fs.FileInfo, volatile bool, depth int) error {
 	if depth > maxDepth {
-		return errors.New("the folders are nested too deep")
+		return tooDeep(name)
 	}
-	before, after := w.list(w.a, name), w.list(w.b, name)
+	before, after := w.list(w.a, name, old), w.list(w.b, name, now)
 	names := make([]string, 0, len(before))
 	for n := range before {
 		names = append(names, n)
@@ -139,9 +183,19 @@ func (w *walk) folder(ctx context.Context, name string, volatile bool, depth int
 	return nil
 }
 
+func tooDeep(name string) error {
+	return fmt.Errorf("folders are nested more than %d deep: %s", maxDepth, path.Join("…", path.Base(name)))
+}
+
+// memory is about what a file takes in a list, in bytes.
+func (f *File) memory() int64 { return int64(len(f.Path) + len(f.Target) + 128) }
+
 func (w *walk) count(ctx context.Context) error {
 	if w.entries++; w.entries > maxEntries {
-		return errors.New("there are too many files")
+		return fmt.Errorf("there are more than %d files", maxEntries)
+	}
+	if w.memory.Load() > maxMemory {
+		return errors.New("there are too many differences for a list of them")
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -152,18 +206,20 @@ func (w *walk) count(ctx context.Context) error {
 // only takes what is on one side, with all that is below.
 func (w *walk) only(ctx context.Context, s *side, at string, info fs.FileInfo, volatile bool, depth int, list *[]File) error {
 	if depth > maxDepth {
-		return errors.New("the folders are nested too deep")
+		return tooDeep(at)
 	}
 	if (volatile || w.noise.is(at) || w.noise.below(at)) && !w.all {
 		w.files.Ignored++
 		return nil
 	}
-	*list = append(*list, s.describe(at, info))
+	f := s.describe(at, info)
+	w.memory.Add(f.memory())
+	*list = append(*list, f)
 	if !info.IsDir() {
 		return nil
 	}
 	volatile = volatile || w.noise.below(at)
-	found := w.list(s, at)
+	found := w.list(s, at, info)
 	names := make([]string, 0, len(found))
 	for n := range found {
 		names = append(names, n)
@@ -199,7 +255,7 @@ func (w *walk) both(ctx context.Context, at string, old, now fs.FileInfo, volati
 	switch before.Type {
 	case "folder":
 		w.change(at, metadata(before, after, nil), before, after)
-		return w.folder(ctx, at, volatile || w.noise.below(at), depth+1)
+		return w.folder(ctx, at, old, now, volatile || w.noise.below(at), depth+1)
 	case "file":
 		if before.Size == after.Size && before.Size > 0 {
 			select {
@@ -250,6 +306,7 @@ func (w *walk) change(at string, what []string, before, after File) {
 	if len(what) == 0 {
 		return
 	}
+	w.memory.Add(before.memory() + after.memory())
 	w.mu.Lock()
 	w.files.Changed = append(w.files.Changed, FileChange{Path: at, What: what, Before: before, After: after})
 	w.mu.Unlock()

@@ -16,13 +16,18 @@ import (
 const (
 	maxLinks = 40       // symbolic links followed for one name, as Linux does
 	maxSteps = 4096     // path elements walked for one name
+	maxPath  = 4096     // bytes of a path, as Linux's PATH_MAX
+	maxKnown = 16 << 20 // bytes of paths that are remembered
 	maxFile  = 64 << 20 // bytes of a file that ReadFile reads
 )
+
+var errPathTooLong = errors.New("the path is longer than 4096 bytes")
 
 // known remembers folders that are no links.
 type known struct {
 	mutex sync.Mutex
 	names map[string]bool
+	bytes int
 }
 
 func (k *known) has(name string) bool {
@@ -34,16 +39,19 @@ func (k *known) has(name string) bool {
 func (k *known) add(name string) {
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
-	if k.names == nil || len(k.names) > 1<<16 {
-		k.names = map[string]bool{}
+	if k.names == nil || k.bytes > maxKnown {
+		k.names, k.bytes = map[string]bool{}, 0
 	}
-	k.names[name] = true
+	if !k.names[name] {
+		k.names[name] = true
+		k.bytes += len(name) + 64 // about what the map takes
+	}
 }
 
 func (k *known) forget() {
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
-	k.names = nil
+	k.names, k.bytes = nil, 0
 }
 
 // place finds the file system that a path without links is in, and its name there.
@@ -65,9 +73,18 @@ func (r *Root) place(real string) (m mountPoint, inside string) {
 	return r.mounts[len(r.mounts)-1], real // never: the last one is the root
 }
 
+// MountPoint is the place of the file system that a path without links lies in, as in Mounted.
+func (r *Root) MountPoint(name string) string {
+	m, _ := r.place(name)
+	return path.Join("/", m.at)
+}
+
 // resolve follows the links in a path one element at a time, so that ".." and absolute targets never leave the tree, and links may lead from one
 // file system to another one. The last element is followed if follow says so; it must exist.
 func (r *Root) resolve(name string, follow bool) (fs.FileInfo, string, error) {
+	if len(name) > maxPath {
+		return nil, "", errPathTooLong
+	}
 	var stack []string
 	todo, links := strings.Split(name, "/"), 0
 	var last fs.FileInfo
@@ -91,6 +108,9 @@ func (r *Root) resolve(name string, follow bool) (fs.FileInfo, string, error) {
 			continue
 		}
 		real := strings.Join(append(slices.Clone(stack), element), "/")
+		if len(real) > maxPath {
+			return nil, "", errPathTooLong
+		}
 		if len(todo) > 0 && r.seen.has(real) {
 			stack, last = append(stack, element), nil
 			continue
