@@ -322,7 +322,7 @@ func TestCopyCancel(t *testing.T) {
 
 // TestCopyBounded has a writer that does not go on, and counts how far the others and the reading come.
 func TestCopyBounded(t *testing.T) {
-	const workers = 16
+	const workers = maxWorkers
 	src := &ramp{size: 200 * PieceSize, extents: []Extent{{0, 1}}}
 	src.extents = nil
 	for at := int64(0); at < src.size; at += PieceSize {
