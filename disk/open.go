@@ -40,8 +40,13 @@ type Disk struct {
 	// FileSize is the length of the file that was opened, in bytes, and Allocated what it takes up on the host.
 	FileSize, Allocated int64
 
+	file    *image.File // that was opened, whatever the image is in
 	closers []io.Closer
 }
+
+// Unchanged tells whether the file that was opened still has the length and the time of modification that it had then: what was read of it since is
+// worth something only if it has. The error names the file.
+func (d *Disk) Unchanged() error { return d.file.Unchanged() }
 
 // Close closes the image's file.
 func (d *Disk) Close() error {
@@ -74,6 +79,11 @@ func Open(ctx context.Context, path string, o OpenOptions) (_ *Disk, err error) 
 	d := &Disk{FileSize: size, Allocated: allocated(f), closers: []io.Closer{f}}
 	defer func() {
 		if err != nil {
+			if d.file != nil && ctx.Err() == nil { // what was found may be that
+				if changed := d.Unchanged(); changed != nil {
+					err = fmt.Errorf("open disk image: %w", changed)
+				}
+			}
 			d.Close()
 			var damaged *FormatError
 			if errors.As(err, &damaged) && damaged.Path == "" {
@@ -84,6 +94,10 @@ func Open(ctx context.Context, path string, o OpenOptions) (_ *Disk, err error) 
 	if size == 0 {
 		return nil, &UnsafeError{Path: path, Reason: "the file is empty"}
 	}
+	if d.file, err = image.NewFile(f); err != nil {
+		return nil, fmt.Errorf("open disk image: %w", err)
+	}
+	size = d.file.Size()
 	format, err := sniff(f, size)
 	if err != nil {
 		return nil, fmt.Errorf("open disk image: %w", err)
@@ -164,19 +178,7 @@ func (d *Disk) open(ctx context.Context, o opening) (err error) {
 	if err == nil && d.Source.Size() > o.options.Limits.VirtualSize {
 		err = tooLarge(o.path, d.Source.Size(), o.options.Limits)
 	}
-	if err == nil && o.file != nil && o.format != Raw {
-		var unchanged *image.File
-		if unchanged, err = image.NewFile(o.file); err == nil {
-			d.Source = guarded{d.Source, unchanged}
-		}
-	}
 	return err
-}
-
-// guarded is a source that tells when the file it is in has changed.
-type guarded struct {
-	image.Source
-	image.Unchanged
 }
 
 // source keeps a nil reader from becoming a source that is not nil.
@@ -223,6 +225,9 @@ func (d *Disk) expand(ctx context.Context, o opening) error {
 	}
 	d.closers = append(d.closers, temp) // which is never committed
 	size, err := compress.Expand(ctx, io.NewSectionReader(o.r, 0, o.size), o.format, temp.File, o.options.Limits.VirtualSize, o.options.Progress)
+	if changed := d.Unchanged(); changed != nil && ctx.Err() == nil { // nobody reads it again
+		return changed
+	}
 	var limit *compress.LimitError
 	if errors.As(err, &limit) {
 		return &UnsafeError{Path: o.path, Reason: fmt.Sprintf("it comes to more than %s", formatBytes(o.options.Limits.VirtualSize))}

@@ -67,9 +67,6 @@ func shrinkFile(ctx context.Context, path string, o ShrinkOptions, insert uint32
 		return report, nil
 	}
 	defer smaller.Close()
-	if err := raw.Unchanged(); err != nil {
-		return fail(report, err)
-	}
 	if err := copyAttributes(path, smaller.File); err != nil {
 		return fail(report, err)
 	}
@@ -135,6 +132,11 @@ func shrink(ctx context.Context, raw image.Source, path string, o ShrinkOptions,
 	}
 	if err := writeShrunkTable(raw, used, table.Kind, last, end, size); err != nil {
 		return nil, report, fmt.Errorf("partition table: %w", err)
+	}
+	if u, ok := raw.(image.Unchanged); ok {
+		if err := u.Unchanged(); err != nil {
+			return nil, report, err
+		}
 	}
 	report.After, done = size, true
 	return used, report, nil

@@ -80,6 +80,10 @@ func Write(ctx context.Context, src image.Source, o WriteOptions, outputs ...Out
 		if err != nil {
 			return fmt.Errorf("write %s: %w", outputs[0].Path, err)
 		}
+	} else if u, ok := src.(image.Unchanged); ok { // as Copy does
+		if err := u.Unchanged(); err != nil {
+			return fmt.Errorf("write %s: %w", outputs[0].Path, err)
+		}
 	}
 	for _, w := range files {
 		if err := w.commit(); err != nil {

@@ -69,7 +69,10 @@ func (f *File) Extents(ctx context.Context, e func(Extent) error) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		start, end := f.next(off)
+		start, end, err := f.next(off)
+		if err != nil {
+			return err
+		}
 		if start >= f.size {
 			return nil
 		}
@@ -82,20 +85,24 @@ func (f *File) Extents(ctx context.Context, e func(Extent) error) error {
 }
 
 // next finds the next range with data at or after off. Where the file system cannot tell, all is data.
-func (f *File) next(off int64) (start, end int64) {
+func (f *File) next(off int64) (start, end int64, err error) {
 	fd := int(f.file.Fd())
-	start, err := unix.Seek(fd, off, unix.SEEK_DATA)
-	if errors.Is(err, syscall.ENXIO) {
-		return f.size, f.size
+	start, err = unix.Seek(fd, off, unix.SEEK_DATA)
+	if errors.Is(err, syscall.ENXIO) { // a hole up to the end of the file, or behind an end that has come nearer
+		st, err := f.file.Stat()
+		if err == nil && st.Size() < f.size {
+			err = f.changed()
+		}
+		return f.size, f.size, err
 	}
 	if err != nil || start < off {
-		return off, f.size
+		return off, f.size, nil
 	}
 	end, err = unix.Seek(fd, start, unix.SEEK_HOLE)
 	if err != nil || end <= start || end > f.size {
 		end = f.size
 	}
-	return min(start, f.size), end
+	return min(start, f.size), end, nil
 }
 
 // Unchanged tells whether the file has still the length and the time of modification that it had.
@@ -105,10 +112,12 @@ func (f *File) Unchanged() error {
 		return err
 	}
 	if st.Size() != f.size || !st.ModTime().Equal(f.modified) {
-		return fmt.Errorf("%s was changed while it was read", f.file.Name())
+		return f.changed()
 	}
 	return nil
 }
+
+func (f *File) changed() error { return fmt.Errorf("%s was changed while it was read", f.file.Name()) }
 
 // Close closes the file.
 func (f *File) Close() error { return f.file.Close() }

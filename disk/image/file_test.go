@@ -246,6 +246,23 @@ func TestFileChanges(t *testing.T) {
 	}
 }
 
+// TestFileCutOffInHole cuts a file off where it holds nothing: what is behind is no hole.
+func TestFileCutOffInHole(t *testing.T) {
+	path := sparse(t, &ramp{size: 10 * PieceSize, extents: []Extent{{0, PieceSize}, {9 * PieceSize, PieceSize}}})
+	f, err := OpenFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := os.Truncate(path, 5*PieceSize); err != nil {
+		t.Fatal(err)
+	}
+	err = f.Extents(t.Context(), func(Extent) error { return nil })
+	if err == nil || !strings.Contains(err.Error(), path) {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestOpenFileRefuses(t *testing.T) {
 	dir := t.TempDir()
 	fifo := filepath.Join(dir, "fifo")
