@@ -106,9 +106,10 @@ func readTable(r io.ReaderAt, size int64) (Table, error) {
 		return Table{}, err
 	}
 	// A file system without a table may carry a boot sector that looks like an MBR, FAT above all.
-	if fsys, err := DetectFileSystem(r, size); err != nil {
-		return Table{}, err
-	} else if fsys.Type != "" && fsys.Type != "iso9660" {
+	// What is elsewhere than at the start says nothing: disks keep the signatures of former lives there.
+	if found, err := signaturesAtStart(r, size); err != nil {
+		return Table{}, fmt.Errorf("detect file system: %w", err)
+	} else if len(found) > 0 && found[0].Type != "iso9660" {
 		return Table{Kind: "none", Partitions: []Partition{{Index: 0, Start: 0, Size: size}}}, nil
 	}
 	m, err := mbr.Read(b, sectorSize, sectorSize)

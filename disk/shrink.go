@@ -175,6 +175,8 @@ func lastPartition(raw image.Source, path string) (Table, Partition, error) {
 		return table, last, fmt.Errorf("%s holds nothing that is known here: only ext2, ext3 and ext4 can be made smaller", name)
 	case !f.IsExt():
 		return table, last, fmt.Errorf("%s holds %s: only ext2, ext3 and ext4 can be made smaller", name, f.Type)
+	case f.Others != "":
+		return table, last, fmt.Errorf("%s has signatures of two file systems, %s and %s: remove the old one with wipefs first", name, f.Type, f.Others)
 	case f.NeedsRecovery:
 		return table, last, &UncleanError{path, last.Index, f.Type, "the journal needs recovery: the system was not shut down cleanly"}
 	case f.Unclean:

@@ -39,7 +39,8 @@ func (r *UnusedReport) Size() int64 {
 // FAT32, and all but the header of a swap area, in the partitions of a disk or in place of a partition table.
 //
 // A file system stays whole, with the reason in the report, when it was not cleanly unmounted, when its journal waits to be replayed, or when it is of
-// another type; so does what is between partitions. With metadata_csum or uninit_bg a bitmap or descriptor whose checksum is wrong is not believed, and
+// another type or has the signature of another one, too: what a RAID's member or an encrypted volume holds may lie where an older file system knows nothing
+// but free blocks. So does what is between partitions. With metadata_csum or uninit_bg a bitmap or descriptor whose checksum is wrong is not believed, and
 // without them one that does not have the number of free blocks that its group has: then that group stays whole.
 //
 // src must not change while the result is used. Bitmaps are read as they are needed: little is held in memory, whatever the size of the disk.
@@ -68,6 +69,10 @@ func findUnused(ctx context.Context, src image.Source) (*unused, *UnusedReport, 
 	if err != nil {
 		return nil, nil, err
 	}
+	raid, err := raidAtEnd(src, src.Size())
+	if err != nil {
+		return nil, nil, err
+	}
 	end := int64(0) // of all partitions so far
 	for i, p := range table.Partitions {
 		if p.isExtended() {
@@ -80,10 +85,17 @@ func findUnused(ctx context.Context, src image.Source) (*unused, *UnusedReport, 
 		}
 		found := UnusedFileSystem{Partition: p.Index, Type: p.FileSystem.Type}
 		var space freeSpace
-		if overlaps {
+		switch {
+		case overlaps:
 			found.Kept = "it lies over another partition"
-		} else if space, found.Kept, err = freeSpaceOf(src, p); err != nil {
-			return nil, nil, fmt.Errorf("partition %d, %s: %w", p.Index, p.FileSystem.Type, err)
+		case p.FileSystem.Others != "":
+			found.Kept = fmt.Sprintf("signatures of two file systems are in it, %s and %s: remove the old one with wipefs in the guest", p.FileSystem.Type, p.FileSystem.Others)
+		case len(raid) > 0:
+			found.Kept = "the disk has the signature of a RAID's member at its end: if there is no RAID, remove it with wipefs"
+		default:
+			if space, found.Kept, err = freeSpaceOf(src, p); err != nil {
+				return nil, nil, fmt.Errorf("partition %d, %s: %w", p.Index, p.FileSystem.Type, err)
+			}
 		}
 		if space != nil {
 			err := space.free(0, p.Size, func(from, to int64) error {
