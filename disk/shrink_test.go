@@ -204,6 +204,11 @@ func TestShrinkRefuses(t *testing.T) {
 		}, "partition, 2, holds LVM2_member"},
 		{"XFS without a table", func() string { return writeFile(t, "x", append([]byte("XFSB"), make([]byte, mib)...)) }, "no partitions, holds xfs"},
 		{"no table", func() string { return writeFile(t, "x", make([]byte, mib)) }, "no partition table"},
+		{"RAID's member", func() string {
+			p := ext(small, 4*mib)
+			poke(t, p, 44*mib-8192, mdSuperblock()...)
+			return p
+		}, "two file systems, ext4 and linux_raid_member"},
 		{"unclean", func() string {
 			p := ext(small, 4*mib)
 			output(t, debugfs, "-w", "-R", "ssv state 0", part(p))
