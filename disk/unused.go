@@ -54,11 +54,15 @@ func Unused(ctx context.Context, src image.Source) (image.Source, *UnusedReport,
 
 // freeSpace knows what a file system does not use.
 type freeSpace interface {
-	// free calls f for each unused range between from and to, cut off there, in order; all are bytes from the start of the file system.
-	free(from, to int64, f func(from, to int64) error) error
+	// free calls f for each unused range between from and to, cut off there, in order; all are bytes from the start of the file system. It ends with
+	// ctx, whose cause is its error then, and with errTooDamaged.
+	free(ctx context.Context, from, to int64, f func(from, to int64) error) error
 	// kept says what of the file system is taken for used for some fault, once free has seen all of it.
 	kept() string
 }
+
+// errTooDamaged is in the error of freeSpace.free when so much is wrong that nothing is believed.
+var errTooDamaged = errors.New("it is damaged")
 
 func findUnused(ctx context.Context, src image.Source) (*unused, *UnusedReport, error) {
 	u, report := &unused{src: src}, &UnusedReport{}
@@ -98,15 +102,19 @@ func findUnused(ctx context.Context, src image.Source) (*unused, *UnusedReport, 
 			}
 		}
 		if space != nil {
-			err := space.free(0, p.Size, func(from, to int64) error {
+			err := space.free(ctx, 0, p.Size, func(from, to int64) error {
 				found.Unused += to - from
-				return context.Cause(ctx)
+				return nil
 			})
-			if err != nil {
+			switch {
+			case errors.Is(err, errTooDamaged):
+				found.Unused, found.Kept = 0, err.Error()
+			case err != nil:
 				return nil, nil, fmt.Errorf("partition %d, %s: %w", p.Index, p.FileSystem.Type, err)
+			default:
+				found.Kept = space.kept()
+				u.regions = append(u.regions, unusedRegion{image.Extent{Start: p.Start, Size: p.Size}, space})
 			}
-			found.Kept = space.kept()
-			u.regions = append(u.regions, unusedRegion{image.Extent{Start: p.Start, Size: p.Size}, space})
 		}
 		report.FileSystems = append(report.FileSystems, found)
 	}
@@ -136,7 +144,7 @@ type swapSpace struct{ size int64 }
 
 const swapHeader = 4096
 
-func (s swapSpace) free(from, to int64, f func(from, to int64) error) error {
+func (s swapSpace) free(_ context.Context, from, to int64, f func(from, to int64) error) error {
 	if from, to = max(from, swapHeader), min(to, s.size); from < to {
 		return f(from, to)
 	}
@@ -159,13 +167,13 @@ type unusedRegion struct {
 func (u *unused) Size() int64 { return u.src.Size() }
 
 // free calls f for each unused range of the disk between from and to.
-func (u *unused) free(from, to int64, f func(from, to int64) error) error {
+func (u *unused) free(ctx context.Context, from, to int64, f func(from, to int64) error) error {
 	for _, r := range u.regions {
 		a, b := max(from, r.Start), min(to, r.End())
 		if a >= b {
 			continue
 		}
-		if err := r.space.free(a-r.Start, b-r.Start, func(a, b int64) error { return f(r.Start+a, r.Start+b) }); err != nil {
+		if err := r.space.free(ctx, a-r.Start, b-r.Start, func(a, b int64) error { return f(r.Start+a, r.Start+b) }); err != nil {
 			return err
 		}
 	}
@@ -173,9 +181,9 @@ func (u *unused) free(from, to int64, f func(from, to int64) error) error {
 }
 
 // used calls f for what of a range is used.
-func (u *unused) used(from, to int64, f func(from, to int64) error) error {
+func (u *unused) used(ctx context.Context, from, to int64, f func(from, to int64) error) error {
 	at := from
-	err := u.free(from, to, func(a, b int64) error {
+	err := u.free(ctx, from, to, func(a, b int64) error {
 		start := at
 		at = b
 		if a == start {
@@ -200,7 +208,7 @@ func (u *unused) ReadAt(p []byte, off int64) (n int, err error) {
 		p, err = p[:most], io.EOF
 	}
 	at := off
-	failed := u.used(off, off+int64(len(p)), func(from, to int64) error {
+	failed := u.used(context.Background(), off, off+int64(len(p)), func(from, to int64) error {
 		clear(p[at-off : from-off])
 		n, err := u.src.ReadAt(p[from-off:to-off], from)
 		if at = from + int64(n); at < to {
@@ -220,7 +228,7 @@ func (u *unused) ReadAt(p []byte, off int64) (n int, err error) {
 
 func (u *unused) Extents(ctx context.Context, f func(image.Extent) error) error {
 	return u.src.Extents(ctx, func(e image.Extent) error {
-		return u.used(e.Start, e.End(), func(from, to int64) error {
+		return u.used(ctx, e.Start, e.End(), func(from, to int64) error {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
@@ -257,7 +265,7 @@ func PunchUnused(ctx context.Context, path string) (*UnusedReport, error) {
 		return fail(err)
 	}
 	err = src.Extents(ctx, func(e image.Extent) error {
-		return u.free(e.Start, e.End(), func(from, to int64) error {
+		return u.free(ctx, e.Start, e.End(), func(from, to int64) error {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}

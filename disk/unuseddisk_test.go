@@ -3,7 +3,9 @@ package disk
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -200,8 +202,13 @@ func FuzzUnused(f *testing.F) {
 	copy(boot[54:], "FAT16   ")
 	boot[510], boot[511], boot[32], boot[33] = 0x55, 0xaa, 0x00, 0x14
 	f.Add(boot)
+	f.Add(append(make([]byte, 1024), hostileExt(3<<30, 32768)...))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		defer quick(t)()
+		// Time must not depend on what it says that its size is.
+		if _, _, err := Unused(context.Background(), beginning{bytesSource{bytes.NewReader(b)}}); errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Error(err)
+		}
 		src, report, err := Unused(context.Background(), image.Section(bytesSource{bytes.NewReader(b)}, Extent{Size: int64(len(b))}))
 		if err != nil {
 			return
@@ -224,6 +231,23 @@ func FuzzUnused(f *testing.F) {
 			t.Fatal(n, err)
 		}
 	})
+}
+
+// beginning is a disk of 15 TiB of which only the first bytes are not zeros.
+type beginning struct{ bytesSource }
+
+func (beginning) Size() int64 { return 15 << 40 }
+
+func (s beginning) ReadAt(p []byte, off int64) (int, error) {
+	if off+int64(len(p)) > s.Size() {
+		return 0, io.EOF
+	}
+	n := 0
+	if off < s.Reader.Size() {
+		n, _ = s.Reader.ReadAt(p, off)
+	}
+	clear(p[n:])
+	return len(p), nil
 }
 
 // bytesSource is a disk without holes.

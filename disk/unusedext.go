@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -37,7 +38,11 @@ type extGroup struct {
 const (
 	extROKnown     = 1 | 2 | 4 | extROHugeFile | extROGDTCsum | 0x20 | 0x40 | 0x100 | extROBigalloc | extROMetadataCsum | 0x1000 | 0x2000 | 0x8000
 	extBlockUninit = 2 // flag of a group: its block bitmap is not written
-	extMaxGroups   = 1 << 24
+	// How many groups there may be: of full size (64 TiB of 4 KiB blocks, 4 TiB of 1 KiB), and of those that mke2fs -g makes smaller. An image of a few
+	// bytes may claim any number, and each takes time.
+	extMaxGroups      = 1 << 19
+	extMaxSmallGroups = 1 << 14
+	extMaxFaulty      = 16 // groups with a fault; with more of them nothing is believed
 )
 
 // newExtSpace reads the superblock, or says why the file system is to stay whole.
@@ -80,8 +85,10 @@ func newExtSpace(r *io.SectionReader) (freeSpace, string, error) {
 		return nil, "damaged superblock: its checksum is wrong", nil
 	case x.clusters == 0 || x.clusters > uint64(8*e.blockSize) || x.clusters%8 != 0 || x.clusters*x.ratio != uint64(e.blocksPerGroup):
 		return nil, "damaged superblock: the size of groups", nil
-	case x.blocks <= uint64(e.firstDataBlock) || x.blocks > uint64(e.size/e.blockSize) || x.groupCount() > extMaxGroups:
+	case x.blocks <= uint64(e.firstDataBlock) || x.blocks > uint64(e.size/e.blockSize):
 		return nil, fmt.Sprintf("damaged superblock: %d blocks in a partition of %d", x.blocks, e.size/e.blockSize), nil
+	case x.groupCount() > extMaxGroups || x.groupCount() > extMaxSmallGroups && x.clusters < min(uint64(8*e.blockSize), 1<<16-8):
+		return nil, fmt.Sprintf("its %d groups of %d blocks are more than are looked at", x.groupCount(), e.blocksPerGroup), nil
 	}
 	return x, "", nil
 }
@@ -99,17 +106,24 @@ func (x *extSpace) kept() string {
 }
 
 // free finds unused clusters by the groups' bitmaps.
-func (x *extSpace) free(from, to int64, f func(from, to int64) error) error {
+func (x *extSpace) free(ctx context.Context, from, to int64, f func(from, to int64) error) error {
 	first, group, cluster := int64(x.firstDataBlock)*x.blockSize, int64(x.blocksPerGroup)*x.blockSize, int64(x.ratio)*x.blockSize
 	from, to = max(from, first), min(to, int64(x.blocks)*x.blockSize)
-	for from < to {
+	for faulty := 0; from < to; {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		g := (from - first) / group
 		start, end := first+g*group, min(first+(g+1)*group, to)
 		bitmap, err := x.group(uint64(g))
 		if err != nil {
 			return err
 		}
-		if bitmap.bits != nil {
+		if bitmap.bits == nil {
+			if faulty++; faulty > extMaxFaulty {
+				return fmt.Errorf("%w, more than %d of its block groups: %s", errTooDamaged, extMaxFaulty, x.kept())
+			}
+		} else {
 			last := min(int((end-start+cluster-1)/cluster), bitmap.count)
 			for i := int((from - start) / cluster); i < last; {
 				k, used := runOfBits(bitmap.bits, i, last)

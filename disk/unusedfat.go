@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -87,13 +88,16 @@ func (s *fatSpace) entries(first, count int64) ([]uint32, error) {
 	return out, nil
 }
 
-func (s *fatSpace) free(from, to int64, f func(from, to int64) error) error {
+func (s *fatSpace) free(ctx context.Context, from, to int64, f func(from, to int64) error) error {
 	from, to = max(from, s.data), min(to, s.data+s.clusters*s.cluster)
 	if from >= to {
 		return nil
 	}
 	last := (to - s.data + s.cluster - 1) / s.cluster
 	for n := (from - s.data) / s.cluster; n < last; n += fatChunk {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		entries, err := s.entries(n+2, min(fatChunk, last-n))
 		if err != nil {
 			return err
