@@ -9,7 +9,7 @@
 //	data, err := fs.ReadFile(fsys, "etc/os-release")
 //
 // Symbolic links are followed within the archive only; an absolute one begins at its root. Whoever wrote the archive is not trusted: names
-// that lead out of it are errors, and entries and bytes are limited.
+// that lead out of it are errors, and entries, bytes and the lengths of names are limited.
 package tarfs
 
 import (
@@ -32,7 +32,14 @@ import (
 type Limits struct {
 	Entries int   // 0 is 2 million
 	Bytes   int64 // of contents, without runs of zeros; 0 is 64 GiB
+	Names   int64 // bytes of names, each without its folder's, and of links' targets; 0 is 256 MiB
 }
+
+// The longest names and targets of links, and the longest elements of names, that are read, in bytes: those of Linux (limits.h: PATH_MAX, NAME_MAX).
+const (
+	maxName    = 4096
+	maxElement = 255
+)
 
 // maxFile is the longest file that is kept, zeros included. Others cannot be opened.
 const maxFile = 64 << 30
@@ -79,7 +86,7 @@ type node struct {
 func Read(archive io.Reader, spool *os.File, limits Limits) (*FS, error) {
 	r := reading{
 		out: &sparseWriter{file: spool, left: cmp.Or(limits.Bytes, 64<<30)}, left: cmp.Or(limits.Entries, 2<<20),
-		root: folder(""), buffer: make([]byte, 256<<10),
+		names: cmp.Or(limits.Names, 256<<20), root: folder(""), buffer: make([]byte, 256<<10),
 	}
 	in := tar.NewReader(archive)
 	for {
@@ -104,6 +111,7 @@ func Read(archive io.Reader, spool *os.File, limits Limits) (*FS, error) {
 type reading struct {
 	out    *sparseWriter
 	left   int
+	names  int64 // bytes that are left for them
 	root   *node
 	buffer []byte
 }
@@ -117,6 +125,14 @@ func name(s string) (string, error) {
 	s = strings.TrimSuffix(strings.TrimPrefix(s, "./"), "/")
 	if s = cmp.Or(s, "."); !fs.ValidPath(s) || strings.Contains(s, "\x00") {
 		return "", errors.New("not a name within the archive")
+	}
+	if len(s) > maxName {
+		return "", fmt.Errorf("a name of %d bytes; at most %d are read", len(s), maxName)
+	}
+	for e := range strings.SplitSeq(s, "/") {
+		if len(e) > maxElement {
+			return "", fmt.Errorf("a name with an element of %d bytes; at most %d are read", len(e), maxElement)
+		}
 	}
 	return s, nil
 }
@@ -151,7 +167,13 @@ func (r *reading) entry(h *tar.Header, in io.Reader) error {
 			return fmt.Errorf("a link to %.200q, which is not there", h.Linkname)
 		}
 	case tar.TypeSymlink:
-		c.target, c.size = h.Linkname, int64(len(h.Linkname))
+		if len(h.Linkname) > maxName {
+			return fmt.Errorf("a link to a name of %d bytes; at most %d are read", len(h.Linkname), maxName)
+		}
+		if c.target, err = r.keep(h.Linkname); err != nil {
+			return err
+		}
+		c.size = int64(len(c.target))
 	case tar.TypeReg, tar.TypeGNUSparse:
 		if err := r.content(c, h.Size, in); err != nil {
 			return err
@@ -165,8 +187,19 @@ func (r *reading) entry(h *tar.Header, in io.Reader) error {
 	if old := dir.index[base]; old != nil && old.mode.IsDir() || at == "." {
 		return errors.New("it is a folder elsewhere")
 	}
+	if base, err = r.keep(base); err != nil {
+		return err
+	}
 	dir.index[base] = &node{name: base, content: c}
 	return nil
+}
+
+// keep gives a name, or a part of one, to be kept in memory, without what it is a part of.
+func (r *reading) keep(name string) (string, error) {
+	if r.names -= int64(len(name)); r.names < 0 {
+		return "", errors.New("the names are too long together")
+	}
+	return strings.Clone(name), nil
 }
 
 // parent gives the folder that a name is in, and makes it.
@@ -182,8 +215,12 @@ func (r *reading) parent(at string) (*node, error) {
 			if r.left--; r.left < 0 {
 				return nil, errors.New("there are too many entries")
 			}
-			next = folder(e)
-			n.index[e] = next
+			kept, err := r.keep(e)
+			if err != nil {
+				return nil, err
+			}
+			next = folder(kept)
+			n.index[kept] = next
 		}
 		if !next.mode.IsDir() {
 			return nil, fmt.Errorf("%q in its name is not a folder", e)

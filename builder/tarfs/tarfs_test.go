@@ -135,11 +135,16 @@ func TestHostile(t *testing.T) {
 		{"the root", []tar.Header{{Name: "."}}, "a folder elsewhere"},
 		{"many", []tar.Header{{Name: "a"}, {Name: "b"}, {Name: "c"}, {Name: "d"}, {Name: "e"}}, "too many entries"},
 		{"many folders", []tar.Header{{Name: "a/b/c/d/e/f"}}, "too many entries"},
-		{"large", []tar.Header{{Name: strings.Repeat("x", 90)}, {Name: strings.Repeat("y", 90)}}, "too large"},
+		{"long element", []tar.Header{{Name: "a/" + strings.Repeat("x", 256)}}, "an element of 256 bytes"},
+		{"long name", []tar.Header{{Name: strings.Repeat("x/", 2100) + "x"}}, "a name of 4201 bytes"},
+		{"long target", []tar.Header{{Name: "a", Typeflag: tar.TypeSymlink, Linkname: strings.Repeat("x/", 2100)}}, "a link to a name of 4200 bytes"},
+		{"many long names", []tar.Header{{Name: strings.Repeat("x", 250), Typeflag: tar.TypeDir}, {Name: strings.Repeat("y", 250), Typeflag: tar.TypeDir}}, "names are too long"},
+		{"many long targets", []tar.Header{{Name: "a", Typeflag: tar.TypeSymlink, Linkname: strings.Repeat("x/", 250)}}, "names are too long"},
+		{"large", []tar.Header{{Name: strings.Repeat("x", 190)}, {Name: strings.Repeat("y", 190)}}, "too large"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			_, err := Read(archive(t, test.entries...), spool(t), Limits{Entries: 4, Bytes: 150})
+			_, err := Read(archive(t, test.entries...), spool(t), Limits{Entries: 4, Bytes: 350, Names: 400})
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("%v, want %q", err, test.want)
 			}
