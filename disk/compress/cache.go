@@ -23,13 +23,16 @@ type slot struct {
 	err   error
 }
 
-const maxSlots = 6
+const (
+	maxSlots  = 6
+	cacheSize = 64 << 20 // bytes that all slots take at most
+)
 
-// newCache keeps frames of at most so many bytes, which take 64 MiB at most.
+// newCache keeps frames that take so many bytes at most, packed and expanded together.
 func newCache(longest int64) *cache {
 	c := &cache{}
 	c.freed.L = &c.mu
-	for range min(maxSlots, int64(runtime.GOMAXPROCS(0))+2, (64<<20)/max(longest, 1)) {
+	for range min(maxSlots, int64(runtime.GOMAXPROCS(0))+2, cacheSize/max(longest, 1)) {
 		c.slots = append(c.slots, &slot{frame: -1})
 	}
 	return c

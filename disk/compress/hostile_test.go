@@ -75,3 +75,27 @@ func TestXZDictionaries(t *testing.T) {
 		})
 	}
 }
+
+// TestZstdMemory counts what the frames that are kept take, packed and expanded, where they do not compress and there are many processors.
+func TestZstdMemory(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(8))
+	disk := &memory{size: maxSlots * frameSize}
+	disk.add(0, noise(7, maxSlots*frameSize))
+	file := zstdOf(t, disk)
+	z, err := OpenZstd(bytes.NewReader(file), int64(len(file)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at := int64(0); at < z.Size(); at += frameSize {
+		if _, err := z.ReadAt(make([]byte, 1), at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	kept := 0
+	for _, s := range z.cache.slots {
+		kept += cap(s.data) + cap(s.file)
+	}
+	if kept > cacheSize || kept < cacheSize/2 {
+		t.Errorf("%d MiB are kept, %d MiB are allowed", kept/mib, cacheSize/mib)
+	}
+}

@@ -39,7 +39,7 @@ type place struct{ file, disk int64 }
 // OpenZstd reads the table at the end of a file of size bytes, which is as zstd's contrib/seekable_format/zstd_seekable_compression_format.md
 // says. The error is [ErrNotSeekable] for other zstd files, and an [image.FormatError] where the table does not fit the file.
 //
-// It keeps up to 16 bytes for each frame and a few expanded frames in memory: 64 MiB at most, the table besides.
+// It keeps up to 16 bytes for each frame and a few frames, packed and expanded, in memory: 64 MiB at most, the table besides.
 func OpenZstd(r io.ReaderAt, size int64) (*Zstd, error) {
 	h := image.Headers{R: r, Size: size, Format: image.Zstd}
 	if size < tableFooter+8 {
@@ -75,7 +75,7 @@ func OpenZstd(r io.ReaderAt, size int64) (*Zstd, error) {
 		return nil, fmt.Errorf("%w: it has %d frames", ErrNotSeekable, n)
 	}
 	z := &Zstd{r: r, frames: make([]place, 0, n+1), zeros: zeroFrame(frameSize)}
-	at, longest := place{}, int64(0)
+	at, longest, both := place{}, int64(0), int64(0)
 	for n > 0 {
 		k := min(n, 64<<10)
 		b, err := h.At("the table of frames", start, k*entry)
@@ -86,6 +86,7 @@ func OpenZstd(r io.ReaderAt, size int64) (*Zstd, error) {
 		for ; len(b) > 0; b = b[entry:] {
 			packed, length := int64(binary.LittleEndian.Uint32(b)), int64(binary.LittleEndian.Uint32(b[4:]))
 			longest = max(longest, length, packed/2) // incompressible data is hardly longer than it was
+			both = max(both, length+packed)
 			z.frames = append(z.frames, at)
 			at = place{at.file + packed, at.disk + length}
 		}
@@ -103,7 +104,7 @@ func OpenZstd(r io.ReaderAt, size int64) (*Zstd, error) {
 	if err != nil {
 		return nil, err
 	}
-	z.cache = newCache(longest)
+	z.cache = newCache(both)
 	return z, nil
 }
 
