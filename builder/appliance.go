@@ -92,11 +92,11 @@ type appliance struct {
 	fsType string
 }
 
-func (a *appliance) read(ctx context.Context, src image.Source, paths []string) (_ *spooled, err error) {
+func (a *appliance) read(ctx context.Context, src image.Source, paths []string) (files *spooled, err error) {
 	if err := a.open(ctx); err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, a.work.close()) }()
+	defer func() { files, err = files.unless(errors.Join(err, a.work.close())) }()
 	planned, err := a.builder.planBase(ctx, applianceBase)
 	if err != nil {
 		return nil, err

@@ -35,6 +35,15 @@ type spooled struct {
 
 func (s *spooled) Close() error { return s.file.Close() }
 
+// unless gives what was read unless something went wrong: then nobody has it, and it is closed.
+func (s *spooled) unless(err error) (*spooled, error) {
+	if err != nil && s != nil {
+		s.Close()
+		s = nil
+	}
+	return s, err
+}
+
 // copy takes the files out of the guest.
 func (a *appliance) copy(ctx context.Context, paths []string) (_ *spooled, err error) {
 	name := filepath.Join(a.work.dir, "files")

@@ -84,6 +84,26 @@ func TestComplaints(t *testing.T) {
 	}
 }
 
+// TestSpooledUnless has an error that comes after the files were read.
+func TestSpooledUnless(t *testing.T) {
+	for _, wrong := range []error{nil, errors.New("the workspace stays")} {
+		file, err := os.Create(filepath.Join(t.TempDir(), "spool"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files, err := (&spooled{file: file}).unless(wrong)
+		if err != wrong || (files == nil) != (wrong != nil) {
+			t.Errorf("%v, %v, want %v", files, err, wrong)
+		}
+		if err := file.Close(); (err != nil) != (wrong != nil) {
+			t.Errorf("after %v: %v", wrong, err)
+		}
+	}
+	if files, err := (*spooled)(nil).unless(nil); files != nil || err != nil {
+		t.Error(files, err)
+	}
+}
+
 // TestUnreadable has the guest's script read a folder of this machine with a file that tar may not open.
 func TestUnreadable(t *testing.T) {
 	if _, err := exec.LookPath("tar"); err != nil {
