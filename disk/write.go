@@ -42,7 +42,8 @@ type WriteOptions struct {
 // the same content and options are the same, byte by byte; of qcow2 and VHDX as long as QEMU and its libraries are.
 //
 // Each file appears under its name, replacing what was there, when all of them are complete and flushed to disk; after an error none does, and a
-// program that is killed leaves nothing behind.
+// program that is killed before that leaves nothing behind. If one of them cannot be given its name, those that are new are removed again; a file
+// that another one of them has already replaced cannot be brought back.
 //
 // Errors: [MissingToolError] (qcow2 and VHDX are written by QEMU), [NoSpaceError], what is wrong with an option or the size, ctx's
 // cause, or what the source says.
@@ -85,9 +86,43 @@ func Write(ctx context.Context, src image.Source, o WriteOptions, outputs ...Out
 			return fmt.Errorf("write %s: %w", outputs[0].Path, err)
 		}
 	}
+	return commitAll(ctx, files)
+}
+
+// commitAll gives all files their names, or none that was not there before.
+func commitAll(ctx context.Context, files []*writing) (err error) {
 	for _, w := range files {
-		if err := w.commit(); err != nil {
+		if !w.out.Unsynced {
+			if err := w.pending.Sync(); err != nil {
+				return w.fail(err, w.out)
+			}
+		}
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("write disk image: %w", context.Cause(ctx))
+	}
+	var made []string
+	defer func() {
+		if err != nil {
+			for _, path := range made {
+				os.Remove(path)
+			}
+		}
+	}()
+	for _, w := range files {
+		_, before := os.Lstat(w.pending.path)
+		if err := w.pending.commitUnsynced(); err != nil {
 			return w.fail(err, w.out)
+		}
+		if errors.Is(before, os.ErrNotExist) {
+			made = append(made, w.pending.path)
+		}
+	}
+	for _, w := range files {
+		if !w.out.Unsynced {
+			if err := syncDir(filepath.Dir(w.pending.path)); err != nil {
+				return w.fail(err, w.out)
+			}
 		}
 	}
 	return nil
@@ -209,13 +244,6 @@ func (w *writing) Finish() error {
 		return &outputError{w, err}
 	}
 	return nil
-}
-
-func (w *writing) commit() error {
-	if w.out.Unsynced {
-		return w.pending.commitUnsynced()
-	}
-	return w.pending.Commit()
 }
 
 func (w *writing) close() {
