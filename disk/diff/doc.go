@@ -122,6 +122,7 @@ type side struct {
 	kernels  []Kernel
 	problems []Problem
 	folders  map[folderID]string // those walked through, by name
+	texts    int64               // bytes of texts that were read
 }
 
 func (s *side) problem(path string, err error) {
@@ -149,16 +150,26 @@ func (s *side) read(ctx context.Context) error {
 	if err := s.readAccounts(ctx); err != nil {
 		return err
 	}
-	s.readUnits()
+	if err := s.readUnits(ctx); err != nil {
+		return err
+	}
 	s.readKernels()
 	return ctx.Err()
 }
 
-// text reads a whole file of at most 16 MiB as text. One that is not there is empty.
+// text reads a whole file of at most 4 MiB as text. One that is not there is empty, and so are all when too much was read.
 func (s *side) text(path string) string {
+	if s.texts > maxTexts {
+		return ""
+	}
 	data, err := readFile(s.tree, path)
 	if err != nil {
 		s.problem(path, err)
+	}
+	if s.texts += int64(len(data)) + 4096; s.texts > maxTexts {
+		s.problem(path, errors.New("more than 512 MiB of units and lists of packages were read, the rest is passed over"))
+	}
+	if err != nil {
 		return ""
 	}
 	return string(data)

@@ -1,6 +1,8 @@
 package diff
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -89,5 +91,35 @@ func TestHardLinkedFolders(t *testing.T) {
 	}
 	if d := time.Since(began); d > 20*time.Second {
 		t.Errorf("took %v", d)
+	}
+}
+
+// Units that are all names of one large file would be read for ever.
+func TestManyLargeUnits(t *testing.T) {
+	dir := t.TempDir()
+	folder := filepath.Join(dir, "etc/systemd/system")
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	first := filepath.Join(folder, "u.service")
+	if err := os.WriteFile(first, []byte(strings.Repeat("[Unit]                                             \n", 1<<16)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 2000 {
+		if err := os.Link(first, filepath.Join(folder, fmt.Sprintf("u%d.service", i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := &side{name: "a", tree: os.DirFS(dir).(Tree)}
+	if err := s.readUnits(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if s.texts > maxTexts+maxText+4096 || len(s.problems) != 1 || !strings.Contains(s.problems[0].What, "more than 512 MiB") {
+		t.Errorf("read %d bytes, %v", s.texts, s.problems)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.readUnits(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
 	}
 }

@@ -2,6 +2,7 @@ package diff
 
 import (
 	"cmp"
+	"context"
 	"net"
 	"path"
 	"slices"
@@ -34,8 +35,11 @@ type Ports struct {
 func (p *Ports) empty() bool { return len(p.Added)+len(p.Removed)+len(p.Changed) == 0 }
 
 // readPorts finds the ports of socket units, of which templates have none.
-func (s *side) readPorts() {
+func (s *side) readPorts(ctx context.Context) error {
 	for name, u := range s.units {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		if path.Ext(name) != ".socket" || strings.HasSuffix(name, "@.socket") {
 			continue
 		}
@@ -60,6 +64,7 @@ func (s *side) readPorts() {
 		s.ports = append(s.ports, found...)
 	}
 	slices.SortFunc(s.ports, comparePorts)
+	return nil
 }
 
 // port reads an address of a socket unit: 22, 127.0.0.1:80, [::]:80, vsock:CID:PORT. Paths and names of UNIX sockets are no ports.

@@ -1,6 +1,7 @@
 package diff
 
 import (
+	"context"
 	"io/fs"
 	"maps"
 	"path"
@@ -39,10 +40,13 @@ func unitFolders() []string {
 	return []string{"etc/systemd/system", "usr/local/lib/systemd/system", "usr/lib/systemd/system", "lib/systemd/system"}
 }
 
-const maxUnits = 1 << 16
+const (
+	maxUnits    = 1 << 16
+	maxSettings = 1 << 14 // of one file
+)
 
 // readUnits finds the units and which of them are enabled: systemctl(1), "is-enabled".
-func (s *side) readUnits() {
+func (s *side) readUnits(ctx context.Context) error {
 	s.units = map[string]Unit{}
 	wanted := map[string]bool{}
 	masked := map[string]bool{}
@@ -53,6 +57,9 @@ func (s *side) readUnits() {
 			continue
 		}
 		for _, e := range entries {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
 			name, at := e.Name(), path.Join(folder, e.Name())
 			if ext := path.Ext(name); (ext == ".wants" || ext == ".requires" || ext == ".upholds") && e.IsDir() {
 				s.wanted(at, wanted)
@@ -85,6 +92,9 @@ func (s *side) readUnits() {
 		}
 	}
 	for name, u := range s.units {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		switch {
 		case masked[name]:
 			u.State = "masked"
@@ -98,7 +108,7 @@ func (s *side) readUnits() {
 		}
 		s.units[name] = u
 	}
-	s.readPorts()
+	return s.readPorts(ctx)
 }
 
 // wanted takes the links in a folder such as multi-user.target.wants.
@@ -155,7 +165,7 @@ func (s *side) settings(file string) []setting {
 		case line[0] == '[' && strings.HasSuffix(line, "]"):
 			section = line[1 : len(line)-1]
 		default:
-			if name, value, ok := strings.Cut(line, "="); ok {
+			if name, value, ok := strings.Cut(line, "="); ok && len(out) < maxSettings {
 				out = append(out, setting{section, strings.TrimSpace(name), strings.TrimSpace(value)})
 			}
 		}

@@ -23,7 +23,8 @@ const (
 	maxEntries = 4 << 20
 	maxPath    = 4096      // bytes of a path, as Linux's PATH_MAX
 	maxMemory  = 512 << 20 // bytes that the lists of files take
-	maxText    = 16 << 20  // bytes of a file that is read as text
+	maxText    = 4 << 20   // bytes of a file that is read as text
+	maxTexts   = 512 << 20 // bytes of all of them
 )
 
 // walk is a comparison of two trees under way.
@@ -380,7 +381,7 @@ func readFile(tree Tree, name string) ([]byte, error) {
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxText+1))
 	if err == nil && len(data) > maxText {
-		err = errors.New("larger than 16 MiB")
+		err = errors.New("larger than 4 MiB")
 	}
 	return data, err
 }
