@@ -262,6 +262,23 @@ func TestAuthorizedKeys(t *testing.T) {
 	}
 }
 
+// TestStatic has a unit that its vendor wants, which is not enabled for that, and what dpkg leaves behind.
+func TestStatic(t *testing.T) {
+	units := map[string]string{"usr/lib/systemd/system/a.service": "[Service]\n", "usr/lib/systemd/system/b.service": "[Service]\n[Install]\nWantedBy=x\n"}
+	a := system(t, map[string]string{"etc/x": ""})
+	for _, u := range []string{"a", "b"} {
+		units["usr/lib/systemd/system/sysinit.target.wants/"+u+".service"] = "> ../" + u + ".service"
+	}
+	units["usr/share/a.dpkg-tmp"] = ""
+	r := run(t, a, system(t, units), Options{})
+	if len(r.Services.Added) != 2 || r.Services.Added[0].State != "static" || r.Services.Added[1].State != "disabled" {
+		t.Errorf("%+v", r.Services)
+	}
+	if r.Files.Ignored != 1 || slices.ContainsFunc(r.Files.Added, func(f File) bool { return f.Path == "usr/share/a.dpkg-tmp" }) {
+		t.Errorf("%+v", r.Files)
+	}
+}
+
 func TestPort(t *testing.T) {
 	tests := []struct {
 		value    string

@@ -111,7 +111,7 @@ func Volatile() []string {
 		"etc/passwd-", "etc/group-", "etc/shadow-", "etc/gshadow-", "etc/subuid-", "etc/subgid-",
 		"etc/ld.so.cache", "etc/udev/hwdb.bin", "usr/lib/udev/hwdb.bin", "usr/share/info/dir", "usr/share/mime/mime.cache",
 		"usr/lib/modules/*/modules.*", "lib/modules/*/modules.*",
-		"__pycache__", "*.pyc", ".dpkg-tmp",
+		"__pycache__", "*.pyc", "*.dpkg-tmp",
 	}
 }
 

@@ -48,7 +48,7 @@ const (
 // readUnits finds the units and which of them are enabled: systemctl(1), "is-enabled".
 func (s *side) readUnits(ctx context.Context) error {
 	s.units = map[string]Unit{}
-	wanted := map[string]bool{}
+	wanted := map[string]bool{} // and whether an administrator wants it, which makes it enabled
 	masked := map[string]bool{}
 	for _, folder := range unitFolders() {
 		entries, err := s.tree.ReadDir(folder)
@@ -62,7 +62,7 @@ func (s *side) readUnits(ctx context.Context) error {
 			}
 			name, at := e.Name(), path.Join(folder, e.Name())
 			if ext := path.Ext(name); (ext == ".wants" || ext == ".requires" || ext == ".upholds") && e.IsDir() {
-				s.wanted(at, wanted)
+				s.wanted(at, wanted, strings.HasPrefix(folder, "etc/"))
 				continue
 			}
 			if !isUnit(name) || len(s.units) > maxUnits {
@@ -111,8 +111,9 @@ func (s *side) readUnits(ctx context.Context) error {
 	return s.readPorts(ctx)
 }
 
-// wanted takes the links in a folder such as multi-user.target.wants.
-func (s *side) wanted(folder string, into map[string]bool) {
+// wanted takes the links in a folder such as multi-user.target.wants. Those beside a vendor's units start them, too, but enable nothing:
+// unit_file_lookup_state of systemd's install.c.
+func (s *side) wanted(folder string, into map[string]bool, enables bool) {
 	entries, err := s.tree.ReadDir(folder)
 	if err != nil {
 		s.problem(folder, err)
@@ -120,7 +121,7 @@ func (s *side) wanted(folder string, into map[string]bool) {
 	}
 	for _, e := range entries {
 		if isUnit(e.Name()) && len(into) < maxUnits {
-			into[e.Name()] = true
+			into[e.Name()] = into[e.Name()] || enables
 		}
 	}
 }
