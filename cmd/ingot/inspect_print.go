@@ -11,11 +11,22 @@ import (
 	"github.com/ingot-image/ingot/disk/inspect"
 )
 
-// printInspected prints what is inside a disk for people. All text of the image went through printable already.
+// row prints the cells of a line of a table. Text of an image can neither steer the terminal nor make cells and lines of its own.
+func row(w io.Writer, cells ...string) {
+	for i, c := range cells {
+		if i > 0 {
+			io.WriteString(w, "\t")
+		}
+		io.WriteString(w, strings.ReplaceAll(printable(c), "\t", " "))
+	}
+	io.WriteString(w, "\n")
+}
+
+// printInspected prints what is inside a disk for people.
 func printInspected(w io.Writer, r *inspected, packages bool) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	image := r.Image
-	fmt.Fprintf(t, "image\t%s\n", printable(image.Path))
+	row(t, "image", image.Path)
 	format := []string{string(image.Format)}
 	if image.Variant != "" {
 		format = append(format, image.Variant)
@@ -29,26 +40,26 @@ func printInspected(w io.Writer, r *inspected, packages bool) error {
 	for _, f := range slices.Backward(image.Within) {
 		format = append(format, "in "+string(f))
 	}
-	fmt.Fprintf(t, "format\t%s\n", strings.Join(format, ", "))
-	fmt.Fprintf(t, "size\t%s; the file is %s long and takes up %s\n", size(image.VirtualSize), size(image.FileSize), size(image.Allocated))
+	row(t, "format", strings.Join(format, ", "))
+	row(t, "size", fmt.Sprintf("%s; the file is %s long and takes up %s", size(image.VirtualSize), size(image.FileSize), size(image.Allocated)))
 	if s := r.System; s != nil {
 		os := s.OS.PrettyName
 		if s.OS.Minor != "" && s.OS.Minor != s.OS.VersionID {
 			os += ", " + s.OS.Minor
 		}
-		fmt.Fprintf(t, "system\t%s, %s, in %s\n", os, cmp.Or(s.Architecture, "unknown architecture"), s.Root)
+		row(t, "system", fmt.Sprintf("%s, %s, in %s", os, cmp.Or(s.Architecture, "unknown architecture"), s.Root))
 		switch p := s.Packages; {
 		case p.Problem != "":
-			fmt.Fprintf(t, "packages\t%s: %s\n", p.Manager, p.Problem)
+			row(t, "packages", p.Manager+": "+p.Problem)
 		case p.Manager == "":
-			fmt.Fprintf(t, "packages\tno package manager that is known\n")
+			row(t, "packages", "no package manager that is known")
 		default:
-			fmt.Fprintf(t, "packages\t%d, by %s\n", len(p.List), p.Manager)
+			row(t, "packages", fmt.Sprintf("%d, by %s", len(p.List), p.Manager))
 		}
 	} else {
-		fmt.Fprintf(t, "system\tnone that could be read\n")
+		row(t, "system", "none that could be read")
 	}
-	fmt.Fprintf(t, "boots by\t%s\n", cmp.Or(strings.Join(r.Boot.Firmware, ", "), "nothing: there is no boot loader that is known"))
+	row(t, "boots by", cmp.Or(strings.Join(r.Boot.Firmware, ", "), "nothing: there is no boot loader that is known"))
 	if s := r.System; s != nil {
 		printSettings(t, s)
 	}
@@ -64,7 +75,7 @@ func printInspected(w io.Writer, r *inspected, packages bool) error {
 		t = tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(t, "PACKAGE\tVERSION\tARCHITECTURE")
 		for _, p := range r.System.Packages.List {
-			fmt.Fprintf(t, "%s\t%s\t%s\n", p.Name, p.Version, p.Architecture)
+			row(t, p.Name, p.Version, p.Architecture)
 		}
 		t.Flush()
 	}
@@ -73,7 +84,7 @@ func printInspected(w io.Writer, r *inspected, packages bool) error {
 		t = tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(t, "WHERE\tPROBLEM")
 		for _, p := range r.Problems {
-			fmt.Fprintf(t, "%s\t%s\n", printable(p.Where), printable(p.What))
+			row(t, p.Where, p.What)
 		}
 		return t.Flush()
 	}
@@ -91,17 +102,19 @@ func printSettings(w io.Writer, s *inspect.System) {
 		}
 		return "not enabled"
 	}
-	fmt.Fprintf(w, "cloud-init\t%s", state(s.CloudInit.Installed, s.CloudInit.Enabled))
+	cloudInit := state(s.CloudInit.Installed, s.CloudInit.Enabled)
 	if s.CloudInit.DisabledBy != "" {
-		fmt.Fprintf(w, " by %s", s.CloudInit.DisabledBy)
+		cloudInit += " by " + s.CloudInit.DisabledBy
 	}
 	if len(s.CloudInit.Datasources) > 0 {
-		fmt.Fprintf(w, ", datasources %s", strings.Join(s.CloudInit.Datasources, ", "))
+		cloudInit += ", datasources " + strings.Join(s.CloudInit.Datasources, ", ")
 	}
-	fmt.Fprintf(w, "\nssh\t%s", state(s.SSH.Installed, s.SSH.Enabled))
+	row(w, "cloud-init", cloudInit)
+	ssh := state(s.SSH.Installed, s.SSH.Enabled)
 	if n := len(s.SSH.HostKeys); n > 0 {
-		fmt.Fprintf(w, ", %s in the image", counted(n, "host key"))
+		ssh += ", " + counted(n, "host key") + " in the image"
 	}
+	row(w, "ssh", ssh)
 	network := strings.Join(s.Network.Managers, ", ")
 	if len(s.Network.DHCP) > 0 {
 		network += ", DHCP"
@@ -112,8 +125,8 @@ func printSettings(w io.Writer, s *inspect.System) {
 	if len(s.Network.MACBound) > 0 {
 		network += ", bound to a MAC address in " + strings.Join(s.Network.MACBound, ", ")
 	}
-	fmt.Fprintf(w, "\nnetwork\t%s\n", cmp.Or(strings.TrimPrefix(network, ", "), "not configured"))
-	fmt.Fprintf(w, "machine id\t%s\n", s.Identity.MachineID)
+	row(w, "network", cmp.Or(strings.TrimPrefix(network, ", "), "not configured"))
+	row(w, "machine id", s.Identity.MachineID)
 }
 
 func printTable(w io.Writer, r *inspect.Report) {
@@ -123,13 +136,13 @@ func printTable(w io.Writer, r *inspect.Report) {
 	}
 	fmt.Fprintln(w)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(t, "%s\tSTART\tSIZE\tTYPE\tNAME\n", strings.ToUpper(p.Kind))
+	row(t, strings.ToUpper(p.Kind), "START", "SIZE", "TYPE", "NAME")
 	for _, e := range p.Partitions {
 		kind := cmp.Or(e.TypeName, e.Type)
 		if e.Active {
 			kind += ", active"
 		}
-		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\n", e.Index, size(e.Start), size(e.Size), kind, printable(e.Name))
+		row(t, fmt.Sprint(e.Index), size(e.Start), size(e.Size), kind, e.Name)
 	}
 	t.Flush()
 }
@@ -146,7 +159,7 @@ func printFileSystems(w io.Writer, r *inspect.Report) {
 		if f.Space != nil {
 			total, used, free = size(f.Space.Size), size(f.Space.Used), size(f.Space.Free)
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", printable(f.Device), f.Type, total, used, free, printable(f.MountPoint), printable(f.Label), f.UUID)
+		row(t, f.Device, f.Type, total, used, free, f.MountPoint, f.Label, f.UUID)
 	}
 	t.Flush()
 }
@@ -170,7 +183,7 @@ func printLoaders(w io.Writer, r *inspect.Report) {
 		case b.Second != "":
 			what += ", goes on with " + b.Second + " in a partition"
 		}
-		fmt.Fprintf(t, "MBR\t%s\t\n", what)
+		row(t, "MBR", what, "")
 	}
 	for _, l := range r.Boot.EFI {
 		what := strings.TrimSpace(l.Loader + " " + l.Version)
@@ -181,7 +194,7 @@ func printLoaders(w io.Writer, r *inspect.Report) {
 		if l.Signed {
 			by = cmp.Or(signer(l.Signers), "unknown")
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\n", printable(l.Path), what, by)
+		row(t, l.Path, what, by)
 	}
 	t.Flush()
 }
@@ -221,12 +234,13 @@ func printKernels(w io.Writer, r *inspect.Report) {
 		if k.Default {
 			name += " (default)"
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\n", name, initrd, strings.Join(has, " "))
+		row(t, name, initrd, strings.Join(has, " "))
 	}
 	t.Flush()
 	for _, e := range r.Boot.Entries {
 		if e.Default {
-			fmt.Fprintf(w, "\ncommand line  %s\n", e.Options)
+			fmt.Fprintln(w)
+			row(w, "command line  "+e.Options)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -76,22 +77,29 @@ func report(err error) int {
 		return exitFailed
 	case errors.As(err, &problems):
 		for _, p := range problems {
-			fmt.Fprintln(os.Stderr, p)
+			printLines(os.Stderr, p.String())
 		}
 		fmt.Fprintf(os.Stderr, "%s; nothing was changed\n", counted(len(problems), "mistake"))
 		return exitBadInput
 	case errors.As(err, &usage):
-		fmt.Fprintf(os.Stderr, "ingot: %v\n", usage.error)
+		printLines(os.Stderr, "ingot: "+usage.Error())
 		return exitBadInput
 	case errors.As(err, &unsafe), errors.As(err, &damaged), errors.Is(err, catalog.ErrNotFound): // an image that is refused, or none
-		fmt.Fprintf(os.Stderr, "ingot: %s\n", printable(err.Error()))
+		printLines(os.Stderr, "ingot: "+err.Error())
 		return exitBadInput
 	case errors.Is(err, context.Canceled):
 		fmt.Fprintln(os.Stderr, "ingot: interrupted")
 		return exitInterrupted
 	}
-	fmt.Fprintf(os.Stderr, "ingot: %v\n", err)
+	printLines(os.Stderr, "ingot: "+err.Error())
 	return exitFailed
+}
+
+// printLines prints an error, which may quote an image, a guest or a file, without what a terminal would take for a command.
+func printLines(w io.Writer, text string) {
+	for line := range strings.SplitSeq(text, "\n") {
+		fmt.Fprintln(w, printable(line))
+	}
 }
 
 func printFailure(w io.Writer, failure *builder.Failure) {
