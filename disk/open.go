@@ -62,6 +62,8 @@ func (d *Disk) Close() error {
 // come from anywhere: nothing outside its file is opened, whatever it names, and all that it says is checked (see [CheckSafe], whose errors
 // these are).
 //
+// An OVA is compared with the digests of its manifest, if it has one: all of it is read for that.
+//
 // A raw disk that begins with another format's header is taken for that format, as all programs do that guess, but only if its name does not
 // end in .raw; give the format where it matters.
 func Open(ctx context.Context, path string, o OpenOptions) (_ *Disk, err error) {
@@ -266,6 +268,9 @@ func (d *Disk) archive(ctx context.Context, o opening) error {
 		}
 	}
 	if err != nil {
+		return err
+	}
+	if err := a.Verify(ctx); err != nil && !errors.Is(err, ova.ErrNoManifest) {
 		return err
 	}
 	d.Within = append(d.Within, OVA)

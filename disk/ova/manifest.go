@@ -13,6 +13,8 @@ import (
 	"path"
 	"regexp"
 	"strings"
+
+	"github.com/ingot-image/ingot/disk/image"
 )
 
 // ErrNoManifest is of an archive that has no digests to compare with.
@@ -21,8 +23,11 @@ var ErrNoManifest = errors.New("the OVA has no manifest (.mf)")
 // entry is a line of a manifest: "SHA256(disk.ovf)= 0123…". DSP0243 1.1, section 5.1.
 var entry = regexp.MustCompile(`^(SHA(?:1|256|512))\s*\((.+)\)\s*=\s*([0-9A-Fa-f]+)$`)
 
-// Verify reads the whole archive and compares each file with its digest in the manifest: SHA-1, SHA-256 or SHA-512. All that differ are reported; so
-// are digests of files that are not there, and a descriptor or disk without one. It says nothing of who wrote them: signatures (.cert) are not looked at.
+// maxFaults bounds what is reported of a manifest.
+const maxFaults = 10
+
+// Verify reads the whole archive and compares each file with its digest in the manifest: SHA-1, SHA-256 or SHA-512. An [image.FormatError] names those
+// that differ, the first ten of them; digests of files that are not there; and a descriptor or disk without one. [ErrNoManifest]: there is nothing to compare with. It says nothing of who wrote them: signatures (.cert) are not looked at.
 func (a *Archive) Verify(ctx context.Context) error {
 	var manifest *Member
 	members := map[string]Member{}
@@ -39,10 +44,8 @@ func (a *Archive) Verify(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var wrong []error
-	fault := func(format string, args ...any) {
-		wrong = append(wrong, fmt.Errorf("%s: "+format, append([]any{manifest.Name}, args...)...))
-	}
+	var wrong []string
+	fault := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
 	seen := map[string]bool{}
 	for i, line := range strings.Split(string(text), "\n") {
 		if line = strings.TrimSpace(line); line == "" {
@@ -71,7 +74,7 @@ func (a *Archive) Verify(ctx context.Context) error {
 		if !strings.EqualFold(sum, f[3]) {
 			fault("%q has the %s digest %s, not %s", f[2], f[1], sum, f[3])
 		}
-		if len(wrong) > maxMembers {
+		if len(wrong) >= maxFaults {
 			break
 		}
 	}
@@ -80,7 +83,10 @@ func (a *Archive) Verify(ctx context.Context) error {
 			fault("there is no digest of %q", m.Name)
 		}
 	}
-	return errors.Join(wrong...)
+	if len(wrong) == 0 {
+		return nil
+	}
+	return image.Damaged(image.OVA, "%s: %s", manifest.Name, strings.Join(wrong[:min(len(wrong), maxFaults)], "; "))
 }
 
 func (a *Archive) digest(ctx context.Context, algorithm string, m Member) (string, error) {
