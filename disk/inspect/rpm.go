@@ -12,7 +12,7 @@ import (
 	"strconv"
 	"time"
 
-	_ "modernc.org/sqlite" // the driver
+	"modernc.org/sqlite"
 	"modernc.org/sqlite/vfs"
 )
 
@@ -21,6 +21,8 @@ const (
 	maxRPMHeader   = 16 << 20
 	maxRPMDatabase = 4 << 30
 	rpmTime        = 20 * time.Second
+
+	sqliteLimitLength = 0 // SQLITE_LIMIT_LENGTH: sqlite.org/c3ref/c_limit_attached.html
 )
 
 // rpmHeader reads a package's header as the databases have it: the number of entries and the bytes of data, the entries (tag, type, offset, count),
@@ -83,11 +85,30 @@ func rpmSQLite(ctx context.Context, r *Root, name string, f func([]byte) error) 
 		return err
 	}
 	defer db.Close()
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	// No value may be longer than a header: one that is computed could be 1 GB long.
+	if _, err := sqlite.Limit(conn, sqliteLimitLength, maxRPMHeader+1<<20); err != nil {
+		return err
+	}
 	var kind string
-	if err := db.QueryRowContext(ctx, "SELECT type FROM sqlite_master WHERE name = 'Packages' AND sql NOT LIKE '%VIRTUAL%'").Scan(&kind); err != nil || kind != "table" {
+	if err := conn.QueryRowContext(ctx, "SELECT type FROM sqlite_master WHERE name = 'Packages' AND sql NOT LIKE '%VIRTUAL%'").Scan(&kind); err != nil || kind != "table" {
 		return errors.Join(errors.New("the database holds no table of packages"), err)
 	}
-	rows, err := db.QueryContext(ctx, "SELECT blob FROM Packages WHERE length(blob) <= ?", maxRPMHeader)
+	var computed, leftOut int
+	if err := conn.QueryRowContext(ctx, "SELECT count(*) FROM pragma_table_xinfo('Packages') WHERE hidden <> 0").Scan(&computed); err != nil {
+		return err
+	}
+	if computed > 0 {
+		return errors.New("the database computes what should be stored in it")
+	}
+	if err := conn.QueryRowContext(ctx, "SELECT count(*) FROM Packages WHERE coalesce(length(blob) > ?, 1)", maxRPMHeader).Scan(&leftOut); err != nil {
+		return err
+	}
+	rows, err := conn.QueryContext(ctx, "SELECT blob FROM Packages WHERE length(blob) <= ?", maxRPMHeader)
 	if err != nil {
 		return err
 	}
@@ -101,7 +122,10 @@ func rpmSQLite(ctx context.Context, r *Root, name string, f func([]byte) error) 
 			return err
 		}
 	}
-	return rows.Err()
+	if err := rows.Err(); err != nil || leftOut == 0 {
+		return err
+	}
+	return fmt.Errorf("headers that are too large are left out: %d", leftOut)
 }
 
 // openRPM opens a database that is read here.

@@ -149,6 +149,15 @@ func TestRPM(t *testing.T) {
 	if !strings.Contains(p.Problem, "no table of packages") {
 		t.Errorf("%+v", p)
 	}
+	for _, test := range []struct{ schema, problem string }{
+		{"CREATE TABLE Packages (hnum INTEGER PRIMARY KEY, x, blob BLOB AS (zeroblob(500000000)))", "computes"},
+		{"CREATE TABLE Packages (hnum INTEGER PRIMARY KEY, blob); INSERT INTO Packages VALUES (7, NULL), (8, zeroblob(17000000))", "left out: 2"},
+	} {
+		p := rootOfFiles(map[string][]byte{"var/lib/rpm/rpmdb.sqlite": rpmSQLiteFile(t, test.schema, rpmPackages[0])}).packages(t.Context())
+		if !strings.Contains(p.Problem, test.problem) {
+			t.Errorf("%s: %+v", test.schema, p)
+		}
+	}
 	for _, h := range [][]byte{nil, {0, 0, 0, 1}, append([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, make([]byte, 100)...)} {
 		if p, err := rpmHeader(h); err == nil {
 			t.Errorf("%x: %+v", h, p)
