@@ -111,7 +111,7 @@ func diffImages(ctx context.Context, a, b string, all bool) (*diff.Report, error
 
 // openRoot opens the system in an image that a person names. Close it by done.
 func openRoot(ctx context.Context, b *builder.Builder, name string) (_ *inspect.Root, done func(), err error) {
-	path, err := imagePath(ctx, b, name)
+	path, _, err := b.ImageFile(ctx, name)
 	if err != nil {
 		return nil, nil, err
 	}

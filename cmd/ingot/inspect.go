@@ -11,8 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ingot-image/ingot/builder"
-	"github.com/ingot-image/ingot/builder/catalog"
-	reference "github.com/ingot-image/ingot/builder/recipe/version"
 	"github.com/ingot-image/ingot/disk"
 	"github.com/ingot-image/ingot/disk/image"
 	"github.com/ingot-image/ingot/disk/inspect"
@@ -56,7 +54,7 @@ machine, and nothing in the image is trusted. XFS and Btrfs are read in a VM.`,
 			if err != nil {
 				return err
 			}
-			path, err := imagePath(ctx, b, args[0])
+			path, _, err := b.ImageFile(ctx, args[0])
 			if err != nil {
 				return err
 			}
@@ -124,36 +122,4 @@ func badImage(path string, err error) error {
 		err = fmt.Errorf("%s: %w", path, err)
 	}
 	return usageError{err}
-}
-
-// imagePath finds an image: a file, or a build of the catalog by NAME/VERSION.
-func imagePath(ctx context.Context, b *builder.Builder, name string) (string, error) {
-	if _, err := os.Stat(name); err == nil {
-		return name, nil
-	}
-	if _, err := reference.ParseReference(name); err != nil {
-		return "", usageError{fmt.Errorf("%s: there is no such file", name)}
-	}
-	images, err := b.OpenCatalog(ctx)
-	if err != nil {
-		return "", err
-	}
-	notFound := usageError{fmt.Errorf("%s is neither a file nor NAME/VERSION of an image that was built", name)}
-	if images == nil {
-		return "", notFound
-	}
-	defer images.Close()
-	found, err := images.Get(ctx, name, catalog.Available)
-	if errors.Is(err, catalog.ErrNotFound) {
-		return "", notFound
-	}
-	if err != nil {
-		return "", err
-	}
-	for _, o := range found.Outputs {
-		if _, err := os.Stat(o.Path); err == nil {
-			return o.Path, nil
-		}
-	}
-	return "", usageError{fmt.Errorf("the files of %s/%s are gone", found.Name, found.Version)}
 }
