@@ -198,6 +198,8 @@ func (c *complaints) Write(b []byte) (int, error) {
 // complaint is one about a file; tar puts zeros in the place of what it cannot read. Versions differ in whether they call it a warning.
 var complaint = regexp.MustCompile(`^tar: (?:\./)?(.+): ((?:Read error|Cannot [a-z]+|Unknown file type|[Ff]ile (?:shrank|removed|changed)).*)$`)
 
+var shrank = regexp.MustCompile(`^File shrank by ([0-9]+) bytes?; padding with zeros$`)
+
 // apply makes the files complained of unreadable, so that none is taken for what it is not.
 func (c *complaints) apply(files *tarfs.FS) error {
 	if c.more {
@@ -208,6 +210,8 @@ func (c *complaints) apply(files *tarfs.FS) error {
 		m := complaint.FindStringSubmatch(line)
 		switch {
 		case m != nil:
+			// Nothing becomes shorter here: reading ended early.
+			m[2] = shrank.ReplaceAllString(m[2], "its last $1 bytes cannot be read")
 			files.Fail(strings.TrimSuffix(m[1], ": Warning"), errors.New(m[2]))
 		case strings.HasPrefix(line, "tar: Exiting"), strings.HasSuffix(line, ": socket ignored"), line == "":
 		default:

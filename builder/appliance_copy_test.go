@@ -55,14 +55,14 @@ func TestComplaints(t *testing.T) {
 	c.Write([]byte("tar: ./etc/a: Read error at byte 4096, while reading 512 bytes: Input/output error\n" +
 		"tar: ./etc/b: c: Cannot open: Structure needs cleaning\ntar: ./etc/lost: Cannot stat: Structure needs cleaning\n" +
 		"tar: ./etc/warned: Warning: Read error at byte 0, while reading 7168 bytes: Input/output error\n" +
-		"tar: ./etc/door: Unknown file type; file ignored\ntar: ./etc/moved: file changed as we read it\n" +
+		"tar: ./etc/short: File shrank by 3080192 bytes; padding with zeros\ntar: ./etc/door: Unknown file type; file ignored\ntar: ./etc/moved: file changed as we read it\n" +
 		"tar: ./run/x: socket ignored\ntar: Exiting with failure status due to previous errors\n"))
 	if err := c.apply(files); err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{
 		"etc/a": "Read error at byte 4096", "etc/b: c": "Cannot open: Structure needs cleaning", "etc/lost": "Cannot stat: Structure needs cleaning",
-		"etc/warned": "Read error at byte 0", "etc/door": "Unknown file type", "etc/moved": "file changed as we read it",
+		"etc/warned": "Read error at byte 0", "etc/door": "Unknown file type", "etc/short": "its last 3080192 bytes cannot be read", "etc/moved": "file changed as we read it",
 	} {
 		if _, err := fs.ReadFile(files, name); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", name, err, want)
