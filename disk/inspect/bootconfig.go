@@ -64,6 +64,9 @@ func (r *Root) grubConfig(b *Boot, name string, env map[string]string) {
 	var entries []BootEntry
 	var open *BootEntry
 	depth, inEntry := 0, 0
+	var menus grubMenus
+	var way []grubPlace
+	var ways [][]grubPlace // to the entries
 	for line := range strings.Lines(t) {
 		line = strings.TrimSpace(line)
 		words := quotedWords(line)
@@ -78,6 +81,16 @@ func (r *Root) grubConfig(b *Boot, name string, env map[string]string) {
 					open.ID = printable(words[i+1])
 				}
 			}
+			way = menus.add(open.Title, open.ID)
+		case word == "submenu" && len(words) > 1:
+			id := ""
+			for i, w := range words {
+				if (w == "--id" || w == "$menuentry_id_option") && i+1 < len(words) {
+					id = printable(words[i+1])
+				}
+			}
+			inner := menus.add(printable(words[1]), id)
+			menus.enter(depth, inner[len(inner)-1])
 		case open != nil && (word == "linux" || word == "linux16" || word == "linuxefi") && len(words) > 1:
 			open.Kernel, open.Options = words[1], grubOptions(words[2:])
 		case open != nil && (word == "initrd" || word == "initrd16" || word == "initrdefi"):
@@ -97,9 +110,10 @@ func (r *Root) grubConfig(b *Boot, name string, env map[string]string) {
 			depth++
 		case line == "}":
 			depth--
+			menus.leave(depth)
 			if open != nil && depth <= inEntry {
 				if open.Kernel != "" {
-					entries = append(entries, *open)
+					entries, ways = append(entries, *open), append(ways, way)
 				}
 				open = nil
 			}
@@ -111,7 +125,16 @@ func (r *Root) grubConfig(b *Boot, name string, env map[string]string) {
 	r.locate(entries)
 	c.Entries = len(entries)
 	bls := strings.Contains(t, "\nblscfg") || strings.Contains(t, "insmod blscfg")
-	choose(&c, entries, bls)
+	chosen := false
+	for i := range entries {
+		if leads(c.Default, ways[i]) {
+			entries[i].Default, chosen = true, true
+			break
+		}
+	}
+	if !chosen {
+		choose(&c, entries, bls)
+	}
 	b.Configs = append(b.Configs, c)
 	b.add(entries)
 }

@@ -134,6 +134,8 @@ func TestBootConfigs(t *testing.T) {
 		{"by title", "boot/grub/grub.cfg", "set default='B'\nmenuentry A {\nlinux /vmlinuz-a\n}\nmenuentry \"B\" {\nlinux /vmlinuz-b x\n}\n", 2, "/vmlinuz-b", ""},
 		{"by number", "boot/grub2/grub.cfg", "set default=1\nmenuentry A {\nlinux /vmlinuz-a\n}\nmenuentry B {\nlinux16 /vmlinuz-b\n}\n", 2, "/vmlinuz-b", ""},
 		{"in a submenu", "boot/grub/grub.cfg", "set default=\"more>id-b\"\nmenuentry A {\nlinux /vmlinuz-a\n}\nsubmenu M --id more {\nmenuentry B --id id-b {\nlinux /vmlinuz-b\n}\n}\n", 2, "/vmlinuz-b", ""},
+		{"number in a submenu", "boot/grub/grub.cfg", "set default=\"1>1\"\nmenuentry A {\nlinux /vmlinuz-a\n}\nsubmenu M {\nmenuentry B {\nlinux /vmlinuz-b\n}\nmenuentry C {\nlinux /vmlinuz-c\n}\n}\nmenuentry D {\nlinux /vmlinuz-d\n}\n", 4, "/vmlinuz-c", ""},
+		{"number behind a submenu", "boot/grub/grub.cfg", "set default=2\nmenuentry A {\nlinux /vmlinuz-a\n}\nsubmenu M {\nmenuentry B {\nlinux /vmlinuz-b\n}\nmenuentry C {\nlinux /vmlinuz-c\n}\n}\nmenuentry D {\nlinux /vmlinuz-d\n}\n", 4, "/vmlinuz-d", ""},
 		{"none such", "boot/grub/grub.cfg", "set default=gone\nmenuentry A {\nlinux /vmlinuz-a\n}\n", 1, "/vmlinuz-a", "the default entry gone does not exist"},
 		{"memtest", "boot/grub/grub.cfg", "menuentry M {\nmultiboot /memtest\n}\nmenuentry A {\nlinux ($root)/vmlinuz-a\n}\n", 1, "/vmlinuz-a", ""},
 		{"legacy", "boot/grub/menu.lst", "default=1\ntimeout=5\ntitle A\nroot (hd0,0)\nkernel /vmlinuz-a ro\ntitle B\nkernel (hd0,0)/vmlinuz-b root=/dev/xvda1\ninitrd /initrd-b\n", 2, "/vmlinuz-b", ""},
