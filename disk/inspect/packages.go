@@ -160,6 +160,9 @@ func (r *Root) rpm(ctx context.Context) (manager string, out []Package, err erro
 			if !exists(r, file) {
 				continue
 			}
+			if st, err := r.Stat(file + "-wal"); err == nil && st.Size() > 0 && r.contents != nil { // sqlite.org/wal.html
+				r.contents.problem("/"+file, "changes of the packages wait in %s-wal: they are not read", db.name)
+			}
 			err := db.read(ctx, r, file, func(header []byte) error {
 				p, err := rpmHeader(header)
 				if err != nil {

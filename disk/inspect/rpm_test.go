@@ -144,6 +144,11 @@ func TestRPM(t *testing.T) {
 			}
 		}
 	}
+	r := rootOfFiles(map[string][]byte{"var/lib/rpm/rpmdb.sqlite": rpmSQLiteFile(t, rpmSchema, rpmPackages...), "var/lib/rpm/rpmdb.sqlite-wal": []byte("x")})
+	r.contents = &contents{}
+	if p := r.packages(t.Context()); len(p.List) != 2 || len(r.contents.problems) != 1 || r.contents.problems[0].Where != "/var/lib/rpm/rpmdb.sqlite" {
+		t.Errorf("with a log: %+v, %v", p, r.contents.problems)
+	}
 	// A view is a program: it could run for ever.
 	p := rootOfFiles(map[string][]byte{"var/lib/rpm/rpmdb.sqlite": rpmSQLiteFile(t, "CREATE VIEW Packages AS WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT n AS hnum, 'x' AS blob FROM r")}).packages(t.Context())
 	if !strings.Contains(p.Problem, "no table of packages") {
