@@ -117,6 +117,9 @@ func (o OpenOptions) settle(path string, content Format) (Format, error) {
 			return content, nil
 		}
 		named, ok := FormatOfName(path)
+		if !ok && content == Raw { // which is all that has no signature
+			named, ok = packedName(path)
+		}
 		if ok && named != content {
 			return "", &UnsafeError{Path: path, Reason: fmt.Sprintf("named as %s, but the content is %s", named, content), Hint: "give its true format, or check where the file comes from"}
 		}
@@ -129,6 +132,15 @@ func (o OpenOptions) settle(path string, content Format) (Format, error) {
 		return Raw, nil
 	}
 	return "", &UnsafeError{Path: path, Reason: fmt.Sprintf("declared as %s, but the content is %s", o.Format, content), Hint: "give its true format, or check where the file comes from"}
+}
+
+// packedName tells what a name promises beyond what [FormatOfName] knows, none of which is a raw disk.
+func packedName(path string) (Format, bool) {
+	switch ext := strings.ToLower(filepath.Ext(path)); ext {
+	case ".ova", ".box", ".vhdx", ".vdi", ".qed", ".dmg", ".tar", ".tgz", ".gz", ".zst", ".xz", ".bz2", ".zip", ".7z":
+		return Format(ext[1:]), true
+	}
+	return "", false
 }
 
 // expandable tells whether a format is a compressed file of one other file.
