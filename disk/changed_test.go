@@ -235,7 +235,7 @@ func TestShrunkSourceChanges(t *testing.T) {
 	path := shrinkable(t, dosScript, 4*mib, 300*mib, sampleTree(t), "-t", "ext4")
 	counting := &lastRead{File: openRaw(t, path), t: t, path: path}
 	folder := t.TempDir()
-	smaller, _, err := Shrunk(t.Context(), counting, folder, ShrinkOptions{})
+	smaller, _, err := Shrunk(t.Context(), counting, "counting", folder, ShrinkOptions{})
 	if err != nil || smaller == nil {
 		t.Fatal(smaller, err)
 	}
@@ -246,7 +246,7 @@ func TestShrunkSourceChanges(t *testing.T) {
 	smaller.Close()
 	time.Sleep(tick)
 	changing := &lastRead{File: openRaw(t, path), t: t, path: path, from: -counting.from}
-	if smaller, _, err = Shrunk(t.Context(), changing, folder, ShrinkOptions{}); err == nil {
+	if smaller, _, err = Shrunk(t.Context(), changing, "changing", folder, ShrinkOptions{}); err == nil {
 		smaller.Close()
 		t.Error("the change was not seen")
 	}

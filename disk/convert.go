@@ -12,7 +12,7 @@ import (
 	"strconv"
 	"strings"
 
-	"golang.org/x/sys/unix"
+	"github.com/ingot-image/ingot/disk/image"
 
 	"github.com/ingot-image/ingot/disk/tool"
 )
@@ -59,7 +59,11 @@ func convert(ctx context.Context, src, dst Image, progress Progress, extra []str
 		return fail(err)
 	}
 	defer out.Close()
-	if src.Format == Raw && dst.Format == Raw && clone(out.File, in) == nil {
+	raw, err := image.NewFile(in)
+	if err != nil {
+		return fail(err)
+	}
+	if src.Format == Raw && dst.Format == Raw && raw.CloneTo(out.File) == nil {
 		if progress != nil {
 			progress(1)
 		}
@@ -76,9 +80,6 @@ func convert(ctx context.Context, src, dst Image, progress Progress, extra []str
 	}
 	return nil
 }
-
-// clone makes a file that shares all blocks of another, where the file system can.
-func clone(out, in *os.File) error { return unix.IoctlFileClone(int(out.Fd()), int(in.Fd())) }
 
 func qemuConvert(ctx context.Context, from string, fromArgs []string, format Format, out *os.File, progress Progress, extra []string) error {
 	args := append([]string{"convert"}, fromArgs...)

@@ -6,78 +6,58 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
-	"os"
 	"sort"
-	"syscall"
 
-	"golang.org/x/sys/unix"
+	"github.com/ingot-image/ingot/disk/image"
 )
 
 // Digest computes the SHA-256 of a file's bytes, as 64 lower-case hexadecimal digits, and its length. Holes are hashed as the
 // zeros they are without being read. It stops when ctx ends.
 func Digest(ctx context.Context, path string) (sha256hex string, size int64, err error) {
-	f, size, err := openRegular(path)
+	fail := func(err error) (string, int64, error) { return "", 0, fmt.Errorf("digest %s: %w", path, err) }
+	f, _, err := openRegular(path)
 	if err != nil {
 		return "", 0, fmt.Errorf("digest: %w", err)
 	}
 	defer f.Close()
-	h := sha256.New()
-	buf, zeros := make([]byte, 1<<20), make([]byte, 1<<20)
-	for off := int64(0); off < size; {
-		if err := context.Cause(ctx); err != nil {
-			return "", 0, fmt.Errorf("digest %s: %w", path, err)
-		}
-		start, end := dataExtent(f, off, size)
-		for ; off < start; off += min(int64(len(zeros)), start-off) {
-			if err := context.Cause(ctx); err != nil {
-				return "", 0, fmt.Errorf("digest %s: %w", path, err)
-			}
-			h.Write(zeros[:min(int64(len(zeros)), start-off)])
-		}
-		for off < end {
-			if err := context.Cause(ctx); err != nil {
-				return "", 0, fmt.Errorf("digest %s: %w", path, err)
-			}
-			n, err := f.ReadAt(buf[:min(int64(len(buf)), end-off)], off)
-			h.Write(buf[:n])
-			off += int64(n)
-			if err != nil && !(errors.Is(err, io.EOF) && off == end) {
-				return "", 0, fmt.Errorf("digest %s: %w", path, err)
-			}
-		}
+	raw, err := image.NewFile(f)
+	if err != nil {
+		return fail(err)
 	}
-	return hex.EncodeToString(h.Sum(nil)), size, nil
-}
-
-// dataExtent finds the next range with data at or after off. Where the file system cannot tell, all is data.
-func dataExtent(f *os.File, off, size int64) (start, end int64) {
-	start, err := unix.Seek(int(f.Fd()), off, unix.SEEK_DATA)
-	if errors.Is(err, syscall.ENXIO) {
-		return size, size
-	}
-	if err != nil || start < off {
-		return off, size
-	}
-	end, err = unix.Seek(int(f.Fd()), start, unix.SEEK_HOLE)
-	if err != nil || end <= start || end > size {
-		end = size
-	}
-	return min(start, size), end
-}
-
-// EachExtent calls f for every range of a file that holds data, in order; what lies between reads as zeros. Where the file
-// system cannot tell, the whole file is one extent. size is the file's length in bytes.
-func EachExtent(file *os.File, size int64, f func(Extent) error) error {
-	for off := int64(0); off < size; {
-		start, end := dataExtent(file, off, size)
-		if start >= size {
-			return nil
-		}
-		if err := f(Extent{Start: start, Size: end - start}); err != nil {
+	h, at := sha256.New(), int64(0)
+	buf, zeros := make([]byte, mib), make([]byte, mib)
+	err = raw.Extents(ctx, func(e Extent) error {
+		if err := hashRange(ctx, h, nil, zeros, at, e.Start); err != nil {
 			return err
 		}
-		off = end
+		at = e.End()
+		return hashRange(ctx, h, raw, buf, e.Start, e.End())
+	})
+	if err == nil {
+		err = hashRange(ctx, h, nil, zeros, at, raw.Size())
+	}
+	if err != nil {
+		return fail(err)
+	}
+	return hex.EncodeToString(h.Sum(nil)), raw.Size(), nil
+}
+
+// hashRange hashes what r has from one place to another, or, of no r, what is in the buffer over and over.
+func hashRange(ctx context.Context, h hash.Hash, r io.ReaderAt, buf []byte, from, to int64) error {
+	for from < to {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		b := buf[:min(int64(len(buf)), to-from)]
+		if r != nil {
+			if n, err := r.ReadAt(b, from); n < len(b) {
+				return errors.Join(errors.New("the file has become shorter"), err)
+			}
+		}
+		h.Write(b)
+		from += int64(len(b))
 	}
 	return nil
 }

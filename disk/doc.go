@@ -1,31 +1,39 @@
-// Package disk treats disk images as data: what a file is, whether it is safe to open, how to convert it, what partitions
-// and file systems lie in it, and how to put a bootable disk together. It knows nothing of virtual machines.
+// Package disk treats disk images as data: what a file is, how its disk is read and written in other formats, what partitions and file systems lie
+// in it, how it becomes smaller, and how a bootable disk is put together. It knows nothing of virtual machines.
 //
-// # What is this file
+// # Images in and out
 //
-// [Probe] reads the headers of raw, qcow2, VMDK and VHD files itself, with every size and loop bounded, and names the other
-// formats it recognises. [CheckSafe] goes on to refuse what a hostile image may try: a backing file, extents outside its own
-// file, absurd sizes, tables beyond the end of the file, content that is not what the name or the caller says. Call it before
-// qemu-img or QEMU sees a file from somebody else:
+// [Open] opens an image of any format that is read, from anywhere: nothing but its file is opened, and all that it says is checked. What it gives is
+// an [image.Source], the disk's bytes with their holes, and [Write] writes one into any number of files at once, reading it once:
 //
-//	info, err := disk.CheckSafe("upload.qcow2", disk.Qcow2, disk.Limits{})
+//	d, err := disk.Open(ctx, "upload.qcow2", disk.OpenOptions{})
 //	if err != nil {
-//		return err // *disk.UnsafeError: says what was found and what to do
+//		return err // *disk.UnsafeError or *disk.FormatError: one line that says what was found
 //	}
-//	err = disk.Convert(ctx, disk.Image{Path: "upload.qcow2", Format: info.Format},
-//		disk.Image{Path: "upload.raw", Format: disk.Raw}, nil)
+//	defer d.Close()
+//	src, _, err := disk.Unused(ctx, d) // without what its file systems no longer use
+//	if err != nil {
+//		return err
+//	}
+//	err = disk.Write(ctx, src, disk.WriteOptions{},
+//		disk.Output{Path: "disk.vmdk", Format: disk.VMDK},
+//		disk.Output{Path: "disk.ova", Format: disk.OVA, Options: disk.Options{Firmware: "efi"}})
 //
-// # Formats in and out
+// Each format is a package of its own below this one, for who needs a single one. A finished file appears under its name in one step
+// ([Create], [PendingFile.Commit]) and nothing is left behind when the program is killed. [Shrink] and [Shrunk] make disks smaller.
 //
-// [Convert], [CreateOverlay], [Check] and [Compare] run qemu-img, always with explicit formats; only VMDKs are written by this package
-// itself, on all CPUs. A finished file appears under its name in one step ([Create], [PendingFile.Commit]) and nothing is left
-// behind when the program is killed. [Merge] brings a raw copy of an image up to date with overlays on that image.
+// # Images that QEMU opens itself
 //
-// # Inside a raw image
+// [CheckSafe] refuses what a hostile image may try with programs that open what an image names: backing files, extents outside its own file,
+// content that is not what the name or the caller says. Call it before qemu-img or QEMU sees a file from somebody else. [CreateOverlay],
+// [Convert], [Check] and [Compare] run qemu-img, always with explicit formats; [Merge] brings a raw copy of an image up to date with overlays on
+// that image. [Probe] only describes.
 //
-// [Partitions] reads GPT and MBR tables with the file system in each partition; [OpenExt] reads files out of ext2, ext3 and
-// ext4 file systems (a reader of our own: no mount, no privileges, symbolic links never leave the image); [CheckClean] runs
-// e2fsck over every one of them.
+// # Inside a disk
+//
+// [ReadTable] reads GPT and MBR tables with the file system in each partition; [NewExt] reads files out of ext2, ext3 and ext4 file systems (a
+// reader of our own: no mount, no privileges, symbolic links never leave the image); [CheckClean] runs e2fsck over every one of them. Package
+// inspect tells all of what is on a disk.
 //
 // # Making a disk
 //

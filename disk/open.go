@@ -104,21 +104,21 @@ func Open(ctx context.Context, path string, o OpenOptions) (_ *Disk, err error) 
 	if err != nil {
 		return nil, fmt.Errorf("open disk image: %w", err)
 	}
-	if format, err = o.settle(path, format); err != nil {
+	if format, err = o.settle(path, path, format); err != nil {
 		return nil, err
 	}
 	return d, d.open(ctx, opening{path: path, name: path, format: format, file: f, r: f, size: size, options: o})
 }
 
 // settle decides between what the caller, the name and the content say.
-func (o OpenOptions) settle(path string, content Format) (Format, error) {
+func (o OpenOptions) settle(path, name string, content Format) (Format, error) {
 	if o.Format == "" {
-		if filepath.Ext(path) == ".img" { // which says nothing: many images of that name are qcow2
+		if filepath.Ext(name) == ".img" { // which says nothing: many images of that name are qcow2
 			return content, nil
 		}
-		named, ok := FormatOfName(path)
+		named, ok := FormatOfName(name)
 		if !ok && content == Raw { // which is all that has no signature
-			named, ok = packedName(path)
+			named, ok = packedName(name)
 		}
 		if ok && named != content {
 			return "", &UnsafeError{Path: path, Reason: fmt.Sprintf("named as %s, but the content is %s", named, content), Hint: "give its true format, or check where the file comes from"}
@@ -213,11 +213,12 @@ func (d *Disk) expand(ctx context.Context, o opening) error {
 	inner.name = strings.TrimSuffix(o.name, filepath.Ext(o.name))
 	if o.format == Zstd {
 		if disk, err := compress.OpenZstd(o.r, o.size); err == nil {
+			d.closers = append(d.closers, disk)
 			format, err := sniff(disk, disk.Size())
 			if err != nil {
 				return err
 			}
-			if format, err = o.options.settle(inner.name, format); err != nil {
+			if format, err = o.options.settle(o.path, inner.name, format); err != nil {
 				return err
 			}
 			if format == Raw {
@@ -253,7 +254,7 @@ func (d *Disk) expand(ctx context.Context, o opening) error {
 	if err != nil {
 		return err
 	}
-	if inner.format, err = o.options.settle(inner.name, format); err != nil {
+	if inner.format, err = o.options.settle(o.path, inner.name, format); err != nil {
 		return err
 	}
 	inner.file, inner.r, inner.size = temp.File, temp, size

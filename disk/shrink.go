@@ -77,11 +77,15 @@ func shrinkFile(ctx context.Context, path string, o ShrinkOptions, insert uint32
 }
 
 // Shrunk is [Shrink] of a disk that is not to be changed: the smaller one is a raw disk in a file without a name in the folder, which goes when it is
-// closed. It is nil where nothing was to be gained.
-func Shrunk(ctx context.Context, src image.Source, folder string, o ShrinkOptions) (*PendingFile, ShrinkReport, error) {
+// closed. It is nil where nothing was to be gained. name is that of the disk in errors.
+func Shrunk(ctx context.Context, src image.Source, name, folder string, o ShrinkOptions) (*PendingFile, ShrinkReport, error) {
 	smaller, report, err := shrink(ctx, src, filepath.Join(folder, "shrunk"), o, unix.FALLOC_FL_INSERT_RANGE)
+	var unclean *UncleanError
+	if errors.As(err, &unclean) {
+		unclean.Path = name
+	}
 	if err != nil {
-		return nil, report, fmt.Errorf("shrink: %w", err)
+		return nil, report, fmt.Errorf("shrink %s: %w", name, err)
 	}
 	return smaller, report, nil
 }

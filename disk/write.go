@@ -57,6 +57,9 @@ func Write(ctx context.Context, src image.Source, o WriteOptions, outputs ...Out
 			w.close()
 		}
 	}()
+	if err := apart(outputs); err != nil {
+		return err
+	}
 	var writers []image.Writer
 	for _, out := range outputs {
 		w, err := newWriting(ctx, src, out)
@@ -87,6 +90,32 @@ func Write(ctx context.Context, src image.Source, o WriteOptions, outputs ...Out
 		}
 	}
 	return commitAll(ctx, files)
+}
+
+// ErrSameOutput is wrapped by the error of [Write] about two outputs that would be one file.
+var ErrSameOutput = errors.New("they are the same file")
+
+// apart refuses outputs that would be one file, by whatever paths.
+func apart(outputs []Output) error {
+	type place struct {
+		folder os.FileInfo
+		name   string
+	}
+	var places []place
+	for i, out := range outputs {
+		folder, err := os.Stat(filepath.Dir(out.Path))
+		if err != nil {
+			return fmt.Errorf("write %s: %w", out.Path, err)
+		}
+		p := place{folder, filepath.Base(out.Path)}
+		for j, other := range places {
+			if p.name == other.name && os.SameFile(p.folder, other.folder) {
+				return fmt.Errorf("write %s and %s: %w", outputs[j].Path, outputs[i].Path, ErrSameOutput)
+			}
+		}
+		places = append(places, p)
+	}
+	return nil
 }
 
 // commitAll gives all files their names, or none that was not there before.

@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/ingot-image/ingot/disk"
+	"github.com/ingot-image/ingot/disk/image"
 )
 
 // DigestError says that a file is not the one that was asked for.
@@ -253,7 +254,11 @@ func copySparse(ctx context.Context, dst, src string, report func(done, total in
 	if err := out.Truncate(st.Size()); err != nil {
 		return err
 	}
-	err = disk.EachExtent(in, st.Size(), func(e disk.Extent) error {
+	raw, err := image.NewFile(in)
+	if err != nil {
+		return err
+	}
+	err = raw.Extents(ctx, func(e disk.Extent) error {
 		for off, end := e.Start, e.Start+e.Size; off < end; {
 			if err := context.Cause(ctx); err != nil {
 				return err

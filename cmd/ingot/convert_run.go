@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -81,7 +82,11 @@ func (c *conversion) write(ctx context.Context, p *progress) (size int64, err er
 			return 0, usageError{fmt.Errorf("%s: %w", o.Path, err)}
 		}
 	}
-	return src.Size(), disk.Write(ctx, src, disk.WriteOptions{Progress: func(done, total int64) { p.bytes("convert", done, total) }}, c.outputs...)
+	err = disk.Write(ctx, src, disk.WriteOptions{Progress: func(done, total int64) { p.bytes("convert", done, total) }}, c.outputs...)
+	if errors.Is(err, disk.ErrSameOutput) {
+		err = usageError{err}
+	}
+	return src.Size(), err
 }
 
 // contents is what is to be written of the source: all of it, or what its file systems use, or that on a smaller disk.
@@ -107,7 +112,7 @@ func (c *conversion) contents(ctx context.Context, d *disk.Disk, p *progress) (i
 // shrunk makes the disk smaller in a raw file that has no name.
 func (c *conversion) shrunk(ctx context.Context, src image.Source, p *progress) (image.Source, error) {
 	p.bytes("shrink", 0, 0)
-	raw, _, err := disk.Shrunk(ctx, src, filepath.Dir(c.outputs[0].Path), disk.ShrinkOptions{Margin: c.margin})
+	raw, _, err := disk.Shrunk(ctx, src, c.path, filepath.Dir(c.outputs[0].Path), disk.ShrinkOptions{Margin: c.margin})
 	if err != nil || raw == nil {
 		return src, err
 	}

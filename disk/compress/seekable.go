@@ -108,6 +108,12 @@ func OpenZstd(r io.ReaderAt, size int64) (*Zstd, error) {
 	return z, nil
 }
 
+// Close lets go of what expands frames. Nothing can be read afterwards.
+func (z *Zstd) Close() error {
+	z.decoder.Close()
+	return nil
+}
+
 // Size is the disk's, in bytes.
 func (z *Zstd) Size() int64 { return z.frames[len(z.frames)-1].disk }
 
