@@ -335,8 +335,13 @@ func TestFormatNames(t *testing.T) {
 			t.Errorf("name %s: %s, %v", name, got, ok)
 		}
 	}
-	if _, err := ParseFormat("vhdx"); err == nil {
-		t.Error("vhdx accepted")
+	for _, f := range Formats() {
+		if got, err := ParseFormat(strings.ToUpper(string(f))); err != nil || got != f {
+			t.Errorf("%s: %s, %v", f, got, err)
+		}
+	}
+	if _, err := ParseFormat("vdi"); err == nil || !strings.Contains(err.Error(), "use raw, raw+gzip, ") {
+		t.Errorf("vdi: %v", err)
 	}
 	if got := fmt.Sprint(Qcow2.Extension()); got != ".qcow2" {
 		t.Error(got)

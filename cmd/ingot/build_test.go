@@ -48,13 +48,12 @@ func TestBuild(t *testing.T) {
 		judge(t, o.SHA256+"  "+path, "sha256sum", path)
 		driver := map[string]string{"raw": "raw", "qcow2": "qcow2", "vmdk": "vmdk", "ova": "vmdk"}[o.Format]
 		if o.Format == "ova" {
-			judge(t, "", "tar", "-xf", path, "-C", s.temporary)
-			unpacked, _ := filepath.Glob(filepath.Join(s.temporary, "*.vmdk"))
+			judge(t, "", "tar", "-xf", path, "-C", s.recipes)
+			unpacked, _ := filepath.Glob(filepath.Join(s.recipes, "*.vmdk"))
 			if len(unpacked) != 1 {
 				t.Fatalf("in the OVA: %v", unpacked)
 			}
 			path = unpacked[0]
-			defer os.Remove(path)
 		}
 		if driver != "raw" { // which qemu-img cannot check
 			judge(t, "", "qemu-img", "check", "-f", driver, path)

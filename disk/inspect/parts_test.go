@@ -174,7 +174,7 @@ func TestDevices(t *testing.T) {
 }
 
 func TestSystemSettings(t *testing.T) {
-	r := rootOfFiles(map[string][]byte{"etc/centos-release": []byte("CentOS Linux release 7.9.2009 (Core)\n"), "etc/selinux/config": []byte("SELINUX=enforcing\n"), "etc/shadow": []byte("a::\nb:!$6$x:\nc:!!:\nd:$6$x:\n"),
+	r := rootOfFiles(map[string][]byte{"etc/centos-release": []byte("CentOS Linux release 7.9.2009 (Core)\n"), "etc/selinux/config": []byte("SELINUX=enforcing\n"), "etc/shadow": []byte("a::\nb:!$6$x$0123456789:\nc:!!:\nd:$6$x$0123456789:\n"),
 		"etc/passwd": []byte("a:x:1:1::/:/sbin/nologin\nb:x:2000:1::/home/b:/bin/sh\nc:x:3:1::/:/bin/sh\nd:x:4:1::/:/bin/false\nbad\nworse:x:y:z:::\n"),
 		"etc/sysconfig/network-scripts/ifcfg-eth0": []byte("BOOTPROTO=static\nIPADDR=10.0.0.1\nHWADDR=52:54:00:00:00:01\n"), "etc/network/interfaces": []byte("iface eth0 inet dhcp\n"),
 		"etc/cloud/cloud-init.disabled": nil, "usr/bin/cloud-init": nil, "var/lib/cloud/instances/i-1/x": nil, "etc/machine-id": []byte("uninitialized\n")})
