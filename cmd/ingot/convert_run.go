@@ -18,7 +18,7 @@ import (
 )
 
 // conversionMemory is what the collector of garbage aims at, in bytes, if nobody has told it otherwise.
-const conversionMemory = 64 << 20
+const conversionMemory = 150 << 20
 
 // converted is a file that was written.
 type converted struct {
