@@ -10,6 +10,8 @@ import (
 	"io/fs"
 	"path"
 	"strings"
+
+	"github.com/ingot-image/ingot/disk/internal/folder"
 )
 
 // Ext reads files out of an ext2, ext3 or ext4 file system in an image, without privileges, mounts or tools, and trusting
@@ -291,7 +293,7 @@ func (e *Ext) Open(name string) (fs.File, error) {
 		if err != nil {
 			return nil, &fs.PathError{Op: "open", Path: name, Err: err}
 		}
-		return &extDir{i, entries}, nil
+		return folder.Open(i, entries), nil
 	}
 	if !i.mode().IsRegular() {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fmt.Errorf("neither a file nor a folder: %w", fs.ErrInvalid)}

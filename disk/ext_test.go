@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+
+	"github.com/ingot-image/ingot/disk/internal/folder"
 )
 
 // compareTree reads every file of the image and compares it with the folder it was made from.
@@ -181,12 +183,16 @@ func (s subset) ReadDir(name string) ([]fs.DirEntry, error) {
 
 func (s subset) Open(name string) (fs.File, error) {
 	f, err := s.Ext.Open(name)
-	if d, ok := f.(*extDir); ok && err == nil {
-		if d.rest, err = s.ReadDir(name); err != nil {
-			return nil, err
-		}
+	if _, ok := f.(fs.ReadDirFile); !ok || err != nil {
+		return f, err
 	}
-	return f, err
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	entries, err := s.ReadDir(name)
+	return folder.Open(info, entries), err
 }
 
 // Extents that were allocated and never written hold other files' old bytes on disk; they must read as zeros.

@@ -218,30 +218,3 @@ type extFile struct {
 
 func (f *extFile) Stat() (fs.FileInfo, error) { return f.i, nil }
 func (f *extFile) Close() error               { return nil }
-
-// extDir is an open folder.
-type extDir struct {
-	i    *extInode
-	rest []fs.DirEntry
-}
-
-func (d *extDir) Stat() (fs.FileInfo, error) { return d.i, nil }
-func (d *extDir) Close() error               { return nil }
-func (d *extDir) Read([]byte) (int, error) {
-	return 0, &fs.PathError{Op: "read", Path: d.i.base, Err: errors.New("is a directory")}
-}
-
-func (d *extDir) ReadDir(n int) ([]fs.DirEntry, error) {
-	if n <= 0 {
-		all := d.rest
-		d.rest = nil
-		return all, nil
-	}
-	if len(d.rest) == 0 {
-		return nil, io.EOF
-	}
-	n = min(n, len(d.rest))
-	out := d.rest[:n]
-	d.rest = d.rest[n:]
-	return out, nil
-}

@@ -126,30 +126,3 @@ func (f *FS) readFile(e *entry) ([]byte, error) {
 	b := make([]byte, e.size)
 	return b, readAt(file, b, 0)
 }
-
-// openFolder is an open folder.
-type openFolder struct {
-	e    *entry
-	rest []fs.DirEntry
-}
-
-func (d *openFolder) Stat() (fs.FileInfo, error) { return d.e, nil }
-func (d *openFolder) Close() error               { return nil }
-func (d *openFolder) Read([]byte) (int, error) {
-	return 0, &fs.PathError{Op: "read", Path: d.e.name, Err: errors.New("is a directory")}
-}
-
-func (d *openFolder) ReadDir(n int) ([]fs.DirEntry, error) {
-	if n <= 0 {
-		all := d.rest
-		d.rest = nil
-		return all, nil
-	}
-	if len(d.rest) == 0 {
-		return nil, io.EOF
-	}
-	n = min(n, len(d.rest))
-	out := d.rest[:n]
-	d.rest = d.rest[n:]
-	return out, nil
-}

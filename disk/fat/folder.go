@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf16"
+
+	"github.com/ingot-image/ingot/disk/internal/folder"
 )
 
 // Entries of folders: FAT section 6.
@@ -302,7 +304,7 @@ func (f *FS) Open(name string) (fs.File, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &openFolder{e, entries}, nil
+		return folder.Open(e, entries), nil
 	}
 	file, err := f.open(e)
 	if err != nil {

@@ -10,6 +10,8 @@ import (
 	"sort"
 	"strings"
 	"sync"
+
+	"github.com/ingot-image/ingot/disk/internal/folder"
 )
 
 // Bounds of what is followed and read.
@@ -248,7 +250,7 @@ func (r *Root) Open(name string) (fs.File, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &openFolder{st, entries}, nil
+		return folder.Open(st, entries), nil
 	}
 	m, inside := r.place(real)
 	f, err := m.files.Open(inside)
@@ -326,31 +328,4 @@ func readFile(f fs.FS, name string, limit int64) ([]byte, error) {
 		return nil, &fs.PathError{Op: "read", Path: name, Err: cause(err)}
 	}
 	return b, nil
-}
-
-// openFolder is an open folder.
-type openFolder struct {
-	st   fs.FileInfo
-	rest []fs.DirEntry
-}
-
-func (d *openFolder) Stat() (fs.FileInfo, error) { return d.st, nil }
-func (d *openFolder) Close() error               { return nil }
-func (d *openFolder) Read([]byte) (int, error) {
-	return 0, &fs.PathError{Op: "read", Path: d.st.Name(), Err: errors.New("is a directory")}
-}
-
-func (d *openFolder) ReadDir(n int) ([]fs.DirEntry, error) {
-	if n <= 0 {
-		all := d.rest
-		d.rest = nil
-		return all, nil
-	}
-	if len(d.rest) == 0 {
-		return nil, io.EOF
-	}
-	n = min(n, len(d.rest))
-	out := d.rest[:n]
-	d.rest = d.rest[n:]
-	return out, nil
 }
