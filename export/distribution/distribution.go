@@ -1,0 +1,142 @@
+// Package distribution holds a distribution configuration: where an image goes once it is built, tested and checked. Its names are those of
+// EC2 Image Builder's API (CreateDistributionConfiguration) and of the EC2 actions behind it; what only Ingot has says so. Reading it from a file, with
+// the place of every mistake, is the recipe package's business; carrying it out is package export's.
+package distribution
+
+// Configuration is a whole distribution configuration.
+type Configuration struct {
+	Name        string            `json:"name,omitempty"`
+	Description string            `json:"description,omitempty"`
+	Tags        map[string]string `json:"tags,omitempty"` // of the configuration; they are kept
+	// Distributions in the file's order. A region is named at most once.
+	Distributions []Distribution `json:"distributions"`
+	// Import and Registration are Ingot's own: how the image gets to AWS, and as what it is registered there.
+	Import       Import       `json:"import"`
+	Registration Registration `json:"registration"`
+}
+
+// Distribution is one place that the image goes to: exactly one of Region, Folder, S3, HTTP and LibvirtPool is given. The service knows regions only.
+type Distribution struct {
+	Region string `json:"region,omitempty"`
+
+	AMI             *AMI             `json:"amiDistributionConfiguration,omitempty"`
+	LaunchTemplates []LaunchTemplate `json:"launchTemplateConfigurations,omitempty"` // at most 5
+	SSMParameters   []SSMParameter   `json:"ssmParameterConfigurations,omitempty"`   // at most 10
+	S3Export        *S3Export        `json:"s3ExportConfiguration,omitempty"`
+
+	Folder      string       `json:"folder,omitempty"`      // a folder of this machine
+	S3          *S3          `json:"s3,omitempty"`          // a bucket of any maker
+	HTTP        *HTTP        `json:"http,omitempty"`        // PUT to a URL
+	LibvirtPool *LibvirtPool `json:"libvirtPool,omitempty"` // the folder of a storage pool
+	// Formats that go to a place other than a region; empty: all that the image has.
+	Formats []string `json:"formats,omitempty"`
+}
+
+// AMI is the service's AmiDistributionConfiguration with what EC2 can do besides.
+type AMI struct {
+	// Name of the AMI, 3 to 128 characters, with {{ imagebuilder:buildDate }}, {{ imagebuilder:buildDate:FORMAT }} and {{ imagebuilder:buildVersion }};
+	// empty: the image's name with the build's date.
+	Name             string            `json:"name,omitempty"`
+	Description      string            `json:"description,omitempty"`
+	TargetAccountIDs []string          `json:"targetAccountIds,omitempty"` // accounts that get a copy of their own
+	AMITags          map[string]string `json:"amiTags,omitempty"`          // values with the same variables
+	KMSKeyID         string            `json:"kmsKeyId,omitempty"`         // the copy is encrypted with it
+	LaunchPermission *LaunchPermission `json:"launchPermission,omitempty"`
+	// DeprecateAfterDays and DeregistrationProtection are Ingot's own (EnableImageDeprecation, EnableImageDeregistrationProtection).
+	DeprecateAfterDays       int    `json:"deprecateAfterDays,omitempty"`       // 1 to 3650; 0: never
+	DeregistrationProtection string `json:"deregistrationProtection,omitempty"` // "", "enabled", "enabled-with-cooldown"
+}
+
+// LaunchPermission is the service's LaunchPermissionConfiguration: who may launch the AMI besides its owner.
+type LaunchPermission struct {
+	UserIDs                []string `json:"userIds,omitempty"`
+	UserGroups             []string `json:"userGroups,omitempty"` // "all" makes it public
+	OrganizationARNs       []string `json:"organizationArns,omitempty"`
+	OrganizationalUnitARNs []string `json:"organizationalUnitArns,omitempty"`
+}
+
+// Shared tells whether anybody but the owner may launch the AMI.
+func (p *LaunchPermission) Shared() bool {
+	return p != nil && len(p.UserIDs)+len(p.UserGroups)+len(p.OrganizationARNs)+len(p.OrganizationalUnitARNs) > 0
+}
+
+// LaunchTemplate is the service's LaunchTemplateConfiguration: it gets a new version with the AMI.
+type LaunchTemplate struct {
+	LaunchTemplateID  string `json:"launchTemplateId"`
+	AccountID         string `json:"accountId,omitempty"`
+	SetDefaultVersion bool   `json:"setDefaultVersion,omitempty"`
+}
+
+// SSMParameter is the service's SsmParameterConfiguration: its value becomes the AMI's id.
+type SSMParameter struct {
+	ParameterName string `json:"parameterName"`
+	AMIAccountID  string `json:"amiAccountId,omitempty"` // whose AMI's id it is; empty: that of the account itself
+	DataType      string `json:"dataType,omitempty"`     // text, aws:ec2:image (default)
+}
+
+// S3Export is the service's S3ExportConfiguration: ExportImage writes the AMI's disk into a bucket of the region.
+type S3Export struct {
+	RoleName        string `json:"roleName"`
+	DiskImageFormat string `json:"diskImageFormat"` // VMDK, RAW, VHD
+	S3Bucket        string `json:"s3Bucket"`
+	S3Prefix        string `json:"s3Prefix,omitempty"`
+}
+
+// S3 is a bucket of any maker. Its endpoint, if it is not Amazon's, comes from the SDK's settings or from Endpoint; credentials always come from
+// the SDK's settings.
+type S3 struct {
+	Bucket   string `json:"bucket"`
+	Prefix   string `json:"prefix,omitempty"`
+	Region   string `json:"region,omitempty"`
+	Endpoint string `json:"endpoint,omitempty"` // URL
+	Profile  string `json:"profile,omitempty"`  // of the shared configuration
+}
+
+// HTTP is a folder of a web server that takes PUT.
+type HTTP struct {
+	URL string `json:"url"` // of the folder
+	// HeaderEnv names environment variables by the header that each one's value is sent as, so that no secret is in the file.
+	HeaderEnv map[string]string `json:"headerEnv,omitempty"`
+}
+
+// LibvirtPool is a storage pool of type dir: its folder gets the qcow2 or raw file, and libvirt is told if virsh is there.
+type LibvirtPool struct {
+	Path string `json:"path"`
+	Name string `json:"name,omitempty"` // the pool's, to refresh it
+}
+
+// The ways an image gets to AWS.
+const (
+	ImportSnapshot = "import-snapshot" // upload to S3, ImportSnapshot, RegisterImage: the default
+	EBSDirect      = "ebs-direct"      // StartSnapshot, PutSnapshotBlock, CompleteSnapshot, RegisterImage
+	ImportImage    = "import-image"    // upload to S3, ImportImage
+)
+
+// Paths lists them, the default first.
+func Paths() []string { return []string{ImportSnapshot, EBSDirect, ImportImage} }
+
+// Import says how the image gets to AWS.
+type Import struct {
+	Path     string `json:"path,omitempty"`     // one of Paths; empty: ImportSnapshot
+	Region   string `json:"region,omitempty"`   // where it is imported; empty: the first distribution's
+	Bucket   string `json:"bucket,omitempty"`   // for ImportSnapshot and ImportImage, in that region
+	Prefix   string `json:"prefix,omitempty"`   // of the temporary objects' keys; default "ingot/"
+	RoleName string `json:"roleName,omitempty"` // default vmimport
+	KMSKeyID string `json:"kmsKeyId,omitempty"` // the snapshot is encrypted with it
+	Encrypt  bool   `json:"encrypted,omitempty"`
+	// LicenseType, UsageOperation and Platform are ImportImage's.
+	LicenseType    string `json:"licenseType,omitempty"` // AWS, BYOL
+	UsageOperation string `json:"usageOperation,omitempty"`
+	Platform       string `json:"platform,omitempty"` // Linux, Windows
+}
+
+// Registration is what RegisterImage is told (ec2 RegisterImage).
+type Registration struct {
+	Architecture   string `json:"architecture,omitempty"`   // x86_64, arm64; empty: the disk's
+	BootMode       string `json:"bootMode,omitempty"`       // legacy-bios, uefi, uefi-preferred; empty: what the disk can
+	RootDeviceName string `json:"rootDeviceName,omitempty"` // default /dev/xvda
+	ENASupport     *bool  `json:"enaSupport,omitempty"`     // default true
+	IMDSSupport    string `json:"imdsSupport,omitempty"`    // v2.0 (default), or "none"
+	TPMSupport     string `json:"tpmSupport,omitempty"`     // v2.0; needs uefi
+	UEFIData       string `json:"uefiData,omitempty"`       // path of a file with base64, relative to the configuration's
+}

@@ -1,0 +1,9 @@
+package preflight
+
+// Checks lists every check by id. Letters tell what is looked at: A the file, B partitions and file systems, C the boot loader and kernel, D drivers
+// and the kernel's command line, E configuration, F identity and secrets, R readiness beyond these. G are those of the account (package vmimport).
+func Checks() []Check {
+	return []Check{
+		rawLength(),
+	}
+}

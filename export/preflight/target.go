@@ -1,0 +1,89 @@
+package preflight
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/ingot-image/ingot/disk"
+	"github.com/ingot-image/ingot/disk/inspect"
+)
+
+// Options are what Open needs besides.
+type Options struct {
+	// Inspect are the options of looking into the disk, Mount among them.
+	Inspect inspect.Options
+	TempDir string // for compressed images, see disk.OpenOptions
+}
+
+// Target is an image that is looked at: the file, the disk in it, and the system on that. What could not be read is nil.
+type Target struct {
+	Name    string // base name of the file
+	File    string // path
+	Request Request
+
+	// Disk is the content, nil if the file is damaged or of no known format: DiskErr says why.
+	Disk    *disk.Disk
+	DiskErr error
+	// Report is what is on the disk, nil if it could not be read. Report.System is nil where no system was found.
+	Report    *inspect.Report
+	ReportErr error
+	// Root gives the installed system's files, nil without a system.
+	Root    *inspect.Root
+	RootErr error
+}
+
+// Open looks at an image file. A file that is damaged or holds no system opens too: the checks say what is wrong with it. The error is one of
+// the file itself, such as that it does not exist, or ctx's cause.
+func Open(ctx context.Context, file string, r Request, o Options) (*Target, error) {
+	t := &Target{Name: filepath.Base(file), File: file, Request: r}
+	if r.Path == "" {
+		t.Request.Path = ImportSnapshot
+	}
+	t.Disk, t.DiskErr = disk.Open(ctx, file, disk.OpenOptions{TempDir: o.TempDir})
+	if t.DiskErr != nil {
+		var damaged *disk.FormatError
+		var unsafe *disk.UnsafeError
+		if !errors.As(t.DiskErr, &damaged) && !errors.As(t.DiskErr, &unsafe) {
+			return nil, fmt.Errorf("preflight: %w", t.DiskErr)
+		}
+		return t, nil
+	}
+	t.Report, t.ReportErr = inspect.Inspect(ctx, t.Disk, o.Inspect)
+	if t.ReportErr == nil {
+		t.Root, t.RootErr = inspect.OpenRoot(ctx, t.Disk, o.Inspect)
+	}
+	if ctx.Err() != nil {
+		return nil, errors.Join(context.Cause(ctx), t.Close())
+	}
+	return t, nil
+}
+
+// Close closes what Open opened.
+func (t *Target) Close() error {
+	var errs []error
+	if t.Root != nil {
+		errs = append(errs, t.Root.Close())
+	}
+	if t.Disk != nil {
+		errs = append(errs, t.Disk.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// lacks says why what a check needs is not there, "" if it is.
+func (t *Target) lacks(n Need) string {
+	switch {
+	case n >= NeedDisk && t.Disk == nil:
+		return fmt.Sprintf("the image cannot be read: %v", t.DiskErr)
+	case n >= NeedDisk && t.Report == nil:
+		return fmt.Sprintf("the disk cannot be read: %v", t.ReportErr)
+	case n >= NeedSystem && (t.Report.System == nil || t.Root == nil):
+		if t.RootErr != nil {
+			return fmt.Sprintf("the installed system cannot be read: %v", t.RootErr)
+		}
+		return "no installed system was found"
+	}
+	return ""
+}
