@@ -9,7 +9,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/ingot-image/ingot/builder/recipe/version"
-	"github.com/ingot-image/ingot/disk"
 )
 
 // The keys of a recipe file and its parts, in the order they are documented in.
@@ -27,10 +26,9 @@ var (
 	testsKeys          = []string{"imageTestsEnabled", "timeoutMinutes"}
 	distributionKeys   = []string{"formats", "folder"}
 
-	// The keys of CreateInfrastructureConfiguration and CreateDistributionConfiguration that mean nothing here.
+	// The keys of CreateInfrastructureConfiguration that mean nothing here.
 	awsInfrastructureKeys = []string{"name", "description", "instanceProfileName", "instanceTypes", "securityGroupIds",
 		"subnetId", "keyPair", "logging", "snsTopicArn", "resourceTags", "instanceMetadataOptions", "placement", "tags"}
-	awsDistributionKeys = []string{"name", "description", "distributions", "tags"}
 
 	volumeTypes = []string{"standard", "io1", "io2", "gp2", "gp3", "sc1", "st1"}
 )
@@ -305,28 +303,6 @@ func (m mapping) imageTestsConfiguration(key string) ImageTestsConfiguration {
 		m.integer("timeoutMinutes", 60, 1440, " minutes", &c.TimeoutMinutes)
 	}
 	return c
-}
-
-func (m mapping) distribution(key string) Distribution {
-	d := Distribution{Formats: []Format{disk.Raw}}
-	f, ok := m.at(key)
-	if !ok {
-		return d
-	}
-	m = f.mapping("a mapping with formats and folder", slices.Concat(distributionKeys, awsDistributionKeys))
-	if f, ok := m.at("formats"); ok {
-		d.Formats = nil
-		items := f.list("a list of formats, such as [raw, vmdk]", 16)
-		if len(items) == 0 && f.node.Kind == sequenceKind {
-			f.problem("names no format", "write at least one of "+formatNames())
-		}
-		for _, item := range items {
-			d.format(item)
-		}
-	}
-	m.text("folder", &d.Folder)
-	d.AWS = m.keep(awsDistributionKeys)
-	return d
 }
 
 // position finds a field's place, or that of the nearest field that holds it.

@@ -139,7 +139,7 @@ func (p *Plan) Documents(phases ...string) []component.RunDocument {
 func (p *Plan) Digest() string {
 	c := *p
 	c.Version = Version{}
-	c.Distribution.Folder = ""
+	c.Distribution.Folder, c.Distribution.Configuration = "", nil
 	c.ParentImage.Path = ""
 	if c.ParentImage.Kind == ParentFile {
 		c.ParentImage.Name = ""

@@ -6,6 +6,7 @@ import (
 	"github.com/ingot-image/ingot/builder/component"
 	"github.com/ingot-image/ingot/builder/recipe/version"
 	"github.com/ingot-image/ingot/disk"
+	"github.com/ingot-image/ingot/export/distribution"
 )
 
 // Version, Pattern and Reference are the types of package version, under the names recipes are spoken of with.
@@ -156,9 +157,8 @@ type Distribution struct {
 	// Folder is the output folder, "" if the recipe names none. In a Recipe it is as written; in a Plan it is joined to
 	// the recipe's folder.
 	Folder string `json:"folder,omitempty"`
-	// AWS holds the keys of the service's distribution configuration (name, description, distributions, tags) as JSON
-	// values; they are kept for AWS.
-	AWS map[string]json.RawMessage `json:"aws,omitempty"`
+	// Configuration says where the image goes beside that folder, nil if nowhere: the service's distribution configuration.
+	Configuration *distribution.Configuration `json:"configuration,omitempty"`
 }
 
 // Format is a disk image format that an image can be written in: one of disk.Formats.

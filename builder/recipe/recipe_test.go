@@ -13,6 +13,7 @@ import (
 
 	"github.com/ingot-image/ingot/builder/component"
 	"github.com/ingot-image/ingot/disk"
+	"github.com/ingot-image/ingot/export/distribution"
 )
 
 // minimal is a valid recipe that tests append to.
@@ -128,8 +129,8 @@ distribution:
 	check("tests", r.ImageTestsConfiguration, ImageTestsConfiguration{TimeoutMinutes: 60})
 	check("formats", r.Distribution.Formats, []Format{disk.VMDK, disk.Raw, disk.Qcow2, disk.VHD})
 	check("folder", r.Distribution.Folder, "out/images")
-	check("distributions", string(r.Distribution.AWS["distributions"]),
-		`[{"amiDistributionConfiguration":{"name":"web {{ imagebuilder:buildDate }}"},"region":"eu-central-1"}]`)
+	check("distributions", r.Distribution.Configuration, &distribution.Configuration{Distributions: []distribution.Distribution{
+		{Region: "eu-central-1", AMI: &distribution.AMI{Name: "web {{ imagebuilder:buildDate }}"}}}})
 }
 
 // Each recipe has the mistakes whose places are listed, and no others.

@@ -279,6 +279,7 @@ func (s *resolver) machine(p *Plan) {
 	if p.Distribution.Folder != "" {
 		p.Distribution.Folder = s.local(p.Distribution.Folder)
 	}
+	relocate(p.Distribution.Configuration, s.local)
 	for i, b := range p.BlockDeviceMappings {
 		if b.EBS == nil || b.EBS.VolumeSize == 0 || !slices.Contains(rootDevices, b.DeviceName) {
 			continue

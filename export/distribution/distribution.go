@@ -3,6 +3,8 @@
 // the place of every mistake, is the recipe package's business; carrying it out is package export's.
 package distribution
 
+import "encoding/json"
+
 // Configuration is a whole distribution configuration.
 type Configuration struct {
 	Name        string            `json:"name,omitempty"`
@@ -13,7 +15,25 @@ type Configuration struct {
 	// Import and Registration are Ingot's own: how the image gets to AWS, and as what it is registered there.
 	Import       Import       `json:"import"`
 	Registration Registration `json:"registration"`
+	// Policy is a file with what an image must be to be distributed at all, "" for none. It is Ingot's own.
+	Policy string `json:"distributionPolicy,omitempty"`
 }
+
+// Regions are the names of the regions among the distributions, in order.
+func (c *Configuration) Regions() []string {
+	var regions []string
+	if c != nil {
+		for _, d := range c.Distributions {
+			if d.Region != "" {
+				regions = append(regions, d.Region)
+			}
+		}
+	}
+	return regions
+}
+
+// Empty tells whether the image goes nowhere.
+func (c *Configuration) Empty() bool { return c == nil || len(c.Distributions) == 0 }
 
 // Distribution is one place that the image goes to: exactly one of Region, Folder, S3, HTTP and LibvirtPool is given. The service knows regions only.
 type Distribution struct {
@@ -30,6 +50,9 @@ type Distribution struct {
 	LibvirtPool *LibvirtPool `json:"libvirtPool,omitempty"` // the folder of a storage pool
 	// Formats that go to a place other than a region; empty: all that the image has.
 	Formats []string `json:"formats,omitempty"`
+	// Kept holds the keys of the service that Ingot does not carry out (licenseConfigurationArns, fastLaunchConfigurations,
+	// containerDistributionConfiguration), as JSON values, so that a recipe moves to AWS and back.
+	Kept map[string]json.RawMessage `json:"kept,omitempty"`
 }
 
 // AMI is the service's AmiDistributionConfiguration with what EC2 can do besides.
