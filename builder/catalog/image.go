@@ -41,6 +41,18 @@ type Image struct {
 	DateCreated  time.Time       `json:"dateCreated"`
 	DateFinished time.Time       `json:"dateFinished,omitzero"`
 	Record
+	// AMIs that were made of the image, as SetAMIs was told.
+	AMIs []AMI `json:"amis,omitempty"`
+}
+
+// AMI is an Amazon Machine Image (the service's Ami).
+type AMI struct {
+	Region      string `json:"region"`
+	AccountID   string `json:"accountId"`
+	Image       string `json:"image"` // "ami-…"
+	Name        string `json:"name"`
+	Description string `json:"description,omitempty"`
+	State       string `json:"state"` // EC2's, "available" as a rule
 }
 
 // Record holds the facts about a build that are there when it is over.

@@ -94,7 +94,9 @@ func (c *Catalog) read(ctx context.Context, condition string, arguments []any) (
 	defer tx.Rollback()
 	ids, images, err := readImages(ctx, tx, condition, arguments)
 	for i := 0; i < len(images) && err == nil; i++ {
-		err = readRecord(ctx, tx, ids[i], &images[i].Record)
+		err = errors.Join(readRecord(ctx, tx, ids[i], &images[i].Record),
+			readParts(ctx, tx, `SELECT region, account_id, ami, name, description, state FROM amis`, ids[i], &images[i].AMIs,
+				func(a *AMI) []any { return []any{&a.Region, &a.AccountID, &a.Image, &a.Name, &a.Description, &a.State} }))
 	}
 	if err != nil {
 		return nil, describe(err)

@@ -78,6 +78,19 @@ CREATE TABLE stages (
   cached      INTEGER NOT NULL,
   PRIMARY KEY (image, position)
 ) STRICT, WITHOUT ROWID;
+`, `
+CREATE TABLE amis (
+  image       INTEGER NOT NULL REFERENCES images (id) ON DELETE CASCADE,
+  position    INTEGER NOT NULL,
+  region      TEXT NOT NULL,
+  account_id  TEXT NOT NULL,
+  ami         TEXT NOT NULL,
+  name        TEXT NOT NULL,
+  description TEXT NOT NULL,
+  state       TEXT NOT NULL,
+  PRIMARY KEY (image, position)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX amis_ami ON amis (ami);
 `}
 }
 
