@@ -17,7 +17,8 @@ func (j *job) manifest(plan *Plan, parent *parentImage, f *facts, tests []Test) 
 		Name: plan.Name, Version: j.version(), DateCreated: j.started, OS: f.os,
 		Tests: tests, Packages: f.packages,
 		Accelerator: j.accelerator.Name, QEMUVersion: j.qemuVersion,
-		Inputs: []Input{{Name: parent.Name, Digest: parent.InputDigest()}},
+		Inputs:          []Input{{Name: parent.Name, Digest: parent.InputDigest()}},
+		ParentImageDate: parent.Created, BlockDeviceMappings: plan.BlockDeviceMappings, AMITags: plan.AMITags,
 	}
 	for _, c := range plan.Components {
 		m.Inputs = append(m.Inputs, Input{Name: c.Name, Digest: c.Digest})

@@ -3,6 +3,8 @@ package builder
 import (
 	"encoding/json"
 	"time"
+
+	"github.com/ingot-image/ingot/builder/recipe"
 )
 
 // Manifest says what an image is, where it came from and how it was tested. It lies beside the image's files as
@@ -19,6 +21,11 @@ type Manifest struct {
 	Accelerator string    `json:"accelerator"`
 	QEMUVersion string    `json:"qemuVersion"`
 	Packages    []Package `json:"packages"`
+	// ParentImageDate is when the base that the image was made from came to be.
+	ParentImageDate time.Time `json:"parentImageDate,omitzero"`
+	// BlockDeviceMappings and AMITags are the recipe's, for when the image becomes an AMI.
+	BlockDeviceMappings []recipe.BlockDeviceMapping `json:"blockDeviceMappings,omitempty"`
+	AMITags             map[string]string           `json:"amiTags,omitempty"`
 }
 
 // Input is something the image was made from.

@@ -132,7 +132,7 @@ func TestDocuments(t *testing.T) {
 		event := jsonFields(reflect.TypeFor[builder.Event](), "", "failure", "manifest", "component.failure", "component.detail")
 		sameNames(t, "docs/build.md, Events", firstColumn(section(text["docs/build.md"], "## Events"), "Field"), event)
 		sameNames(t, "docs/build.md, failure", firstColumn(section(text["docs/build.md"], "## When a build fails"), "Field"), failure)
-		manifest := jsonFields(reflect.TypeFor[builder.Manifest](), "", "tests[].failure")
+		manifest := jsonFields(reflect.TypeFor[builder.Manifest](), "", "tests[].failure", "blockDeviceMappings[]")
 		sameNames(t, "docs/images.md", firstColumn(section(text["docs/images.md"], "## Manifest"), "Field"), manifest)
 	})
 	t.Run("inspect", func(t *testing.T) {
