@@ -12,7 +12,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -ec
 .DEFAULT_GOAL := build
 AGENTS := linux-amd64 linux-arm64 windows-amd64
-.PHONY: bench bench-build bench-disk build agents $(AGENTS:%=agent-%) setup setup-test demo test check clean
+.PHONY: bench bench-build bench-disk build agents $(AGENTS:%=agent-%) setup setup-test packages-test demo test check clean
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
@@ -23,6 +23,8 @@ PACKAGES := qemu-system-x86 qemu-system-common qemu-utils ovmf mmdebstrap gpg ui
 TEST_PACKAGES := pigz zstd xz-utils bzip2 gdisk fdisk xorriso cpio p7zip-full xfsprogs btrfs-progs ntfs-3g libxml2-utils libarchive-tools
 # And what runs the agents of other platforms: Windows' under wine, arm64's under qemu-user.
 TEST_PACKAGES += wine64 wixl qemu-user
+# AWS: its command line, and Python's environments for moto, which stands in for its services.
+TEST_PACKAGES += awscli python3-venv
 
 build: agents
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/ingot ./cmd/ingot
@@ -48,8 +50,17 @@ endef
 setup:
 	$(call install,$(PACKAGES))
 
-setup-test:
+setup-test: packages-test bin/moto/installed
+
+packages-test:
 	$(call install,$(PACKAGES) $(TEST_PACKAGES))
+
+# moto in an environment of its own, made anew when the list of its versions changes.
+bin/moto/installed: testdata/moto-requirements.txt | packages-test
+	rm -rf bin/moto
+	/usr/bin/python3 -m venv bin/moto
+	bin/moto/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	cp $< $@
 
 demo: setup build
 	bin/ingot doctor
