@@ -116,7 +116,10 @@ func TestDocuments(t *testing.T) {
 	t.Run("commands", func(t *testing.T) { checkCommands(t, all) })
 	t.Run("flags", func(t *testing.T) { checkFlags(t, all) })
 	t.Run("links", func(t *testing.T) { checkLinks(t, all) })
-	t.Run("recipe keys", func(t *testing.T) { checkRecipeKeys(t, text["docs/recipes.md"]) })
+	t.Run("recipe keys", func(t *testing.T) { checkRecipeKeys(t, "docs/recipes.md", text["docs/recipes.md"], "") })
+	t.Run("distribution keys", func(t *testing.T) {
+		checkRecipeKeys(t, "docs/distribute.md", text["docs/distribute.md"], "distribution.", "formats", "folder")
+	})
 	t.Run("actions", func(t *testing.T) { checkActions(t, all) })
 	t.Run("managed", func(t *testing.T) { checkManaged(t, text["docs/managed-components.md"]) })
 	t.Run("requirements", func(t *testing.T) {
@@ -210,6 +213,11 @@ func checkYAML(t *testing.T, all []page) {
 				_, err = component.Parse(b.String(), []byte(b.text), action.Modules())
 			case strings.HasPrefix(b.text, "cache:"):
 				_, err = config.Parse(b.String(), []byte(b.text))
+			case strings.Contains(b.text, "\ndistributions:") || strings.HasPrefix(b.text, "distributions:"):
+				file := filepath.Join(t.TempDir(), "distribution.yaml")
+				if err = os.WriteFile(file, []byte(b.text), 0o600); err == nil {
+					_, err = recipe.ReadDistribution(t.Context(), file)
+				}
 			case strings.HasPrefix(b.text, "/"):
 				file := filepath.Join(t.TempDir(), "parameters.yaml")
 				if err = os.WriteFile(file, []byte(b.text), 0o600); err == nil {
@@ -434,9 +442,9 @@ func jsonFields(t reflect.Type, prefix string, whole ...string) (names []string)
 	return names
 }
 
-// checkRecipeKeys wants the table of keys to hold those that the parser knows. The parser tells what it knows where a key is
-// unknown: "known here: name, description, …".
-func checkRecipeKeys(t *testing.T, text string) {
+// checkRecipeKeys wants a page's table of keys, which stand in a recipe behind a prefix, to hold those that the parser knows, but for some that another page has. The parser tells
+// what it knows where a key is unknown: "known here: name, description, …".
+func checkRecipeKeys(t *testing.T, page, text, prefix string, elsewhere ...string) {
 	documented := firstColumn(text, "Key")
 	var folders []string // of keys that hold further keys, the recipe itself first
 	for _, key := range append([]string{""}, documented...) {
@@ -453,7 +461,7 @@ func checkRecipeKeys(t *testing.T, text string) {
 		if slices.ContainsFunc(documented, func(k string) bool { return strings.HasPrefix(k, folder+"[]") }) && folder != "" {
 			key += "[]"
 		}
-		place := strings.TrimPrefix(key+"."+unknown, ".")
+		place := prefix + strings.TrimPrefix(key+"."+unknown, ".")
 		_, err := recipe.Parse("recipe.yaml", []byte(nested(place)))
 		var problems component.Problems
 		if !errors.As(err, &problems) {
@@ -469,10 +477,12 @@ func checkRecipeKeys(t *testing.T, text string) {
 			t.Errorf("%s: the parser does not tell what it knows here: %v", folder, problems)
 		}
 		for name := range strings.SplitSeq(known, ", ") {
-			real = append(real, strings.TrimPrefix(key+"."+name, "."))
+			if key != "" || !slices.Contains(elsewhere, name) {
+				real = append(real, strings.TrimPrefix(key+"."+name, "."))
+			}
 		}
 	}
-	sameNames(t, "docs/recipes.md", documented, real)
+	sameNames(t, page, documented, real)
 }
 
 // nested writes the YAML in which a path such as "components[].parameters[].name" stands.
