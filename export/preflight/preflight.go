@@ -14,7 +14,9 @@
 package preflight
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 )
 
@@ -65,7 +67,8 @@ type Check struct {
 	Component string
 	// Needs says what has to have been read for the check to be able to tell.
 	Needs Need
-	// look gives what was seen to be wrong, nothing if the check passes. An error means that it could not tell.
+	// look gives what was seen to be wrong, nothing if the check passes. An error means that it could not tell, a meaningless one that there is
+	// nothing to be looked at.
 	look func(ctx context.Context, t *Target) ([]Seen, error)
 }
 
@@ -74,9 +77,10 @@ type Need int
 
 // The needs, each including those before it.
 const (
-	NeedFile   Need = iota // the file and its container format
-	NeedDisk               // the disk in it: partition table, file systems
-	NeedSystem             // an installed system whose files can be read
+	NeedFile    Need = iota // the file and its container format
+	NeedContent             // the disk in it as bytes
+	NeedDisk                // its partition table and file systems
+	NeedSystem              // an installed system whose files can be read
 )
 
 // Seen is one thing that is wrong.
@@ -85,10 +89,15 @@ type Seen struct {
 	What  string // what was seen there, with its value
 	// Level replaces the check's for this one thing, if given.
 	Level Level
-	// Fix replaces the check's, if given. NotFixable: this one thing cannot be mended in a copy.
-	Fix        string
-	NotFixable bool
+	// Prevents and Fix replace the check's, if given. NotFixable: this one thing cannot be mended in a copy.
+	Prevents, Fix string
+	NotFixable    bool
 }
+
+// meaningless is an error of a look at what is not there: a check of VHDs has nothing to say of a raw disk. The text says why.
+type meaningless string
+
+func (m meaningless) Error() string { return string(m) }
 
 // Status is how a check ended.
 type Status string
@@ -124,6 +133,8 @@ type Request struct {
 	Format       string // that the file is declared to have, one of disk.Formats; "": what its name says
 	// Shared: others than the owner will launch it, which makes secrets in it fatal.
 	Shared bool
+	// Converted: the disk in the file is brought into the path's format on its way, so that any format that Ingot reads will do.
+	Converted bool
 }
 
 // Report is what all checks found.
@@ -183,8 +194,12 @@ func (c Check) run(ctx context.Context, t *Target) ([]Finding, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
+	var nothing meaningless
 	if err != nil {
 		f.Status, f.Reason = Unknown, err.Error()
+		if errors.As(err, &nothing) {
+			f.Status = Skipped
+		}
 		return []Finding{f}, nil
 	}
 	if len(seen) == 0 {
@@ -198,9 +213,7 @@ func (c Check) run(ctx context.Context, t *Target) ([]Finding, error) {
 		if s.Level != None {
 			f.Level = s.Level
 		}
-		if s.Fix != "" {
-			f.Fix = s.Fix
-		}
+		f.Prevents, f.Fix = cmp.Or(s.Prevents, f.Prevents), cmp.Or(s.Fix, f.Fix)
 		findings = append(findings, f)
 	}
 	return findings, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"github.com/ingot-image/ingot/disk"
@@ -23,6 +24,10 @@ type Target struct {
 	File    string // path
 	Request Request
 
+	// Info is what the file's headers say, as far as they could be read: InfoErr says what is wrong with them. The file's bytes are in content.
+	Info    disk.Info
+	InfoErr error
+	content *os.File
 	// Disk is the content, nil if the file is damaged or of no known format: DiskErr says why.
 	Disk    *disk.Disk
 	DiskErr error
@@ -41,12 +46,17 @@ func Open(ctx context.Context, file string, r Request, o Options) (*Target, erro
 	if r.Path == "" {
 		t.Request.Path = ImportSnapshot
 	}
-	t.Disk, t.DiskErr = disk.Open(ctx, file, disk.OpenOptions{TempDir: o.TempDir})
+	if t.Info, t.InfoErr = disk.Probe(file); t.InfoErr != nil && !ofTheImage(t.InfoErr) {
+		return nil, fmt.Errorf("preflight: %w", t.InfoErr)
+	}
+	var err error
+	if t.content, err = os.Open(file); err != nil {
+		return nil, fmt.Errorf("preflight: %w", err)
+	}
+	t.Disk, t.DiskErr = disk.Open(ctx, file, disk.OpenOptions{Format: t.trueFormat(), TempDir: o.TempDir})
 	if t.DiskErr != nil {
-		var damaged *disk.FormatError
-		var unsafe *disk.UnsafeError
-		if !errors.As(t.DiskErr, &damaged) && !errors.As(t.DiskErr, &unsafe) {
-			return nil, fmt.Errorf("preflight: %w", t.DiskErr)
+		if ctx.Err() != nil || !ofTheImage(t.DiskErr) {
+			return nil, errors.Join(fmt.Errorf("preflight: %w", t.DiskErr), t.Close())
 		}
 		return t, nil
 	}
@@ -60,6 +70,22 @@ func Open(ctx context.Context, file string, r Request, o Options) (*Target, erro
 	return t, nil
 }
 
+// ofTheImage tells whether an error is of what is in a file, and not of reading it.
+func ofTheImage(err error) bool {
+	var damaged *disk.FormatError
+	var unsafe *disk.UnsafeError
+	return errors.As(err, &damaged) || errors.As(err, &unsafe)
+}
+
+// trueFormat is what the content says where a wrong name must not keep the disk from being read: that the name is wrong is A01's to tell.
+func (t *Target) trueFormat() disk.Format {
+	switch t.Info.Format {
+	case disk.Raw, disk.Qcow2, disk.VMDK, disk.VHD, disk.OVA:
+		return t.Info.Format
+	}
+	return ""
+}
+
 // Close closes what Open opened.
 func (t *Target) Close() error {
 	var errs []error
@@ -69,13 +95,16 @@ func (t *Target) Close() error {
 	if t.Disk != nil {
 		errs = append(errs, t.Disk.Close())
 	}
+	if t.content != nil {
+		errs = append(errs, t.content.Close())
+	}
 	return errors.Join(errs...)
 }
 
 // lacks says why what a check needs is not there, "" if it is.
 func (t *Target) lacks(n Need) string {
 	switch {
-	case n >= NeedDisk && t.Disk == nil:
+	case n >= NeedContent && t.Disk == nil:
 		return fmt.Sprintf("the image cannot be read: %v", t.DiskErr)
 	case n >= NeedDisk && t.Report == nil:
 		return fmt.Sprintf("the disk cannot be read: %v", t.ReportErr)
