@@ -25,9 +25,5 @@ func (s *Server) assumeRole(w http.ResponseWriter, c *call) {
 		s.accounts[made.Key] = account
 		s.mu.Unlock()
 	}
-	for name, values := range answer.Header() {
-		w.Header()[name] = values
-	}
-	w.WriteHeader(answer.Code)
-	w.Write(answer.Body.Bytes())
+	replay(w, answer)
 }

@@ -73,6 +73,10 @@ func (s *Server) answer(w http.ResponseWriter, c *call) {
 		} else {
 			answerEC2(w, c.Action, answer)
 		}
+	case c.Service == "ec2" && (c.Action == "CreateLaunchTemplate" || c.Action == "CreateLaunchTemplateVersion"):
+		s.launchTemplate(w, c)
+	case c.Service == "ebs":
+		s.blocks(c.place()).ServeHTTP(w, c.http)
 	case c.Service == "sts" && c.Action == "AssumeRole":
 		s.assumeRole(w, c)
 	default:

@@ -17,12 +17,14 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
+	"net/url"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/ingot-image/ingot/export/internal/ec2sim/ebs"
 	"github.com/ingot-image/ingot/export/internal/moto"
 )
 
@@ -38,6 +40,8 @@ type Options struct {
 	Moto *moto.Server
 	// Step is how long a task stays in each of its states, 5 ms if it is 0.
 	Step time.Duration
+	// Lag is how long a new image is unknown to the requests that follow, as happens on AWS.
+	Lag time.Duration
 }
 
 // Server is a running simulator. It ends with its test.
@@ -47,6 +51,7 @@ type Server struct {
 
 	options Options
 	tb      testing.TB
+	dir     string // for disks
 	proxy   *httputil.ReverseProxy
 	ctx     context.Context // of what runs after a request is answered
 	running sync.WaitGroup
@@ -55,6 +60,13 @@ type Server struct {
 	mu       sync.Mutex
 	requests []Request
 	accounts map[string]string // by access key
+	stores   map[place]*ebs.Store
+	shared   map[string][]string // accounts, or all, that snapshots are shared with
+	images   map[string]*amiImage
+	tokens   map[string]string // ids that requests with client tokens made
+
+	templates      map[templateVersion]url.Values // launch templates' data
+	templateTokens map[string]*httptest.ResponseRecorder
 }
 
 // Start starts a simulator with nothing in it.
@@ -67,7 +79,9 @@ func Start(tb testing.TB, o Options) *Server {
 		o.Step = 5 * time.Millisecond
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &Server{options: o, tb: tb, ctx: ctx, Faults: new(Faults), accounts: map[string]string{}}
+	s := &Server{options: o, tb: tb, ctx: ctx, dir: tb.TempDir(), Faults: new(Faults), accounts: map[string]string{},
+		stores: map[place]*ebs.Store{}, shared: map[string][]string{}, images: map[string]*amiImage{}, tokens: map[string]string{},
+		templates: map[templateVersion]url.Values{}, templateTokens: map[string]*httptest.ResponseRecorder{}}
 	s.proxy = s.newProxy()
 	s.actions = s.ec2Actions()
 	server := httptest.NewServer(s)
@@ -77,6 +91,9 @@ func Start(tb testing.TB, o Options) *Server {
 		server.CloseClientConnections()
 		server.Close()
 		s.running.Wait()
+		for _, store := range s.stores {
+			store.Close()
+		}
 	})
 	return s
 }
