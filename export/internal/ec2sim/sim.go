@@ -18,6 +18,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -78,8 +79,12 @@ func Start(tb testing.TB, o Options) *Server {
 	if o.Step == 0 {
 		o.Step = 5 * time.Millisecond
 	}
+	dir, err := os.MkdirTemp("", "ec2sim-*")
+	if err != nil {
+		tb.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &Server{options: o, tb: tb, ctx: ctx, dir: tb.TempDir(), Faults: new(Faults), accounts: map[string]string{},
+	s := &Server{options: o, tb: tb, ctx: ctx, dir: dir, Faults: new(Faults), accounts: map[string]string{},
 		stores: map[place]*ebs.Store{}, shared: map[string][]string{}, images: map[string]*amiImage{}, tokens: map[string]string{},
 		templates: map[templateVersion]url.Values{}, templateTokens: map[string]*httptest.ResponseRecorder{}}
 	s.proxy = s.newProxy()
@@ -94,6 +99,7 @@ func Start(tb testing.TB, o Options) *Server {
 		for _, store := range s.stores {
 			store.Close()
 		}
+		os.RemoveAll(dir)
 	})
 	return s
 }
