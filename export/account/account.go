@@ -104,7 +104,7 @@ func Explain(err error) error {
 	switch {
 	case e.Status == http.StatusMovedPermanently:
 		if region := response.Response.Header.Get("X-Amz-Bucket-Region"); region != "" {
-			e.Hint = "the bucket is in " + region
+			e.Hint = "the bucket is in another region, set AWS_REGION=" + region
 		}
 	case strings.Contains(e.Code, "ExpiredToken"), e.Code == "RequestExpired":
 		e.Hint = "the credentials have expired, log in again"
