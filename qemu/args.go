@@ -11,6 +11,7 @@ import (
 type surroundings struct {
 	monitorFD int      // a connected socket
 	ports     []string // socket paths, one for each Config.Ports
+	services  []string // socket paths, one for each Network.Services
 	vars      string   // the VM's own UEFI variables
 	sandbox   bool
 	version   string // of QEMU
@@ -22,7 +23,7 @@ func (c *Config) arguments(m *machine, s surroundings) []string {
 	var a argList
 	a.add("-nodefaults", "-no-user-config", "-display", "none")
 	if s.sandbox {
-		a.add("-sandbox", sandbox)
+		a.add("-sandbox", c.sandbox())
 	}
 	a.machine(c, m, s)
 	a.add("-cpu", firstOf(c.CPUModel, m.cpu(c.Accelerator.Name)))
@@ -45,7 +46,7 @@ func (c *Config) arguments(m *machine, s surroundings) []string {
 	a.add("-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console")
 	a.ports(c.Ports, s.ports)
 	a.disks(c.Disks)
-	a.network(c.Network)
+	a.network(c.Network, c.Relay, s.services)
 	a.kernel(c.Kernel)
 	for _, t := range c.SMBIOS {
 		o := option("type", strconv.Itoa(t.Type))
@@ -116,16 +117,22 @@ func (a *argList) ports(names, sockets []string) {
 }
 
 // network gives user-mode networking. The card's boot ROM is left out: nothing here boots by PXE.
-func (a *argList) network(n *Network) {
+func (a *argList) network(n *Network, relay, services []string) {
 	if n == nil {
 		return
 	}
 	o := "user,id=net0"
+	if n.Subnet.IsValid() {
+		o += ",net=" + n.subnet().String()
+	}
 	if n.Restrict {
 		o += ",restrict=on"
 	}
 	for _, f := range n.Forwards {
 		o += "," + option("hostfwd", fmt.Sprintf("tcp:%s:%d-:%d", f.address(), f.HostPort, f.GuestPort))
+	}
+	for i, path := range services {
+		o += "," + n.Services[i].option(relay, path)
 	}
 	d := "virtio-net-pci,id=net0-device,netdev=net0,romfile="
 	if n.MAC != "" {

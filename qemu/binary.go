@@ -14,6 +14,17 @@ import (
 // scheduling changes.
 const sandbox = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 
+// relaying is the filter for a machine with services: QEMU starts programs, each in a session of its own (setsid is among what
+// elevateprivileges=deny and =children deny), and they inherit the filter.
+const relaying = "on,obsolete=deny,elevateprivileges=allow,spawn=allow,resourcecontrol=deny"
+
+func (c *Config) sandbox() string {
+	if c.Network != nil && len(c.Network.Services) > 0 {
+		return relaying
+	}
+	return sandbox
+}
+
 // FindBinary returns the path of the QEMU to run. binary is a path or a name looked up in PATH; "" is the
 // architecture's own. The error names the package to install.
 func FindBinary(binary, architecture string) (string, error) {

@@ -37,6 +37,9 @@ type Config struct {
 
 	Disks   []Disk
 	Network *Network // nil: no network card at all
+	// Relay is the command that QEMU runs, with a socket's path as one more argument, for each connection of the guest to one of
+	// Network.Services: a program that calls the function Relay. QEMU's sandbox lets it start programs then, which it otherwise does not.
+	Relay []string
 	// Ports are the names of virtio-serial ports, such as "org.ingot.agent.0". In a Linux guest port NAME is the
 	// device /dev/virtio-ports/NAME; on the host VM.Dial connects to it.
 	Ports []string
@@ -113,12 +116,14 @@ type Disk struct {
 	Cache     Cache
 }
 
-// Network is user-mode networking: the guest has addresses by DHCP (10.0.2.15 of 10.0.2.0/24), reaches out through
-// the host and cannot be reached but through Forwards.
+// Network is user-mode networking: the guest has addresses by DHCP (the 15th of Subnet), reaches out through the host and cannot be reached but
+// through Forwards.
 type Network struct {
+	Subnet   netip.Prefix // an IPv4 network of at least 32 addresses; the zero value is 10.0.2.0/24
 	Forwards []Forward
-	Restrict bool   // cut the guest off from the host and the outside; Forwards still work
-	MAC      string // "" is QEMU's 52:54:00:12:34:56
+	Services []Service // in the network, besides QEMU's gateway and name server; see Config.Relay
+	Restrict bool      // cut the guest off from the host and the outside; Forwards and Services still work
+	MAC      string    // "" is QEMU's 52:54:00:12:34:56
 }
 
 // Forward makes a TCP port of the guest reachable on the host.
@@ -210,11 +215,7 @@ func (c *Config) Validate() error {
 		bad("ports: %d are too many, at most 30", len(c.Ports))
 	}
 	if c.Network != nil {
-		for _, f := range c.Network.Forwards {
-			if err := f.validate(); err != nil {
-				errs = append(errs, err)
-			}
-		}
+		errs = append(errs, c.Network.validate(c.Relay)...)
 	}
 	for _, s := range c.SMBIOS {
 		for _, f := range s.Fields {

@@ -50,7 +50,7 @@ func (c Config) bare() Config {
 	}
 	c.Disks = disks
 	if c.Network != nil {
-		c.Network = &Network{Restrict: c.Network.Restrict, MAC: c.Network.MAC}
+		c.Network = &Network{Subnet: c.Network.Subnet, Restrict: c.Network.Restrict, MAC: c.Network.MAC}
 	}
 	if c.Kernel != nil { // a device of its own loads it
 		c.Kernel = &DirectKernel{Kernel: "kernel"}

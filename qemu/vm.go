@@ -27,8 +27,9 @@ type VM struct {
 	monitor *Monitor
 	console *Console
 	sockets map[string]string // port name → socket path
-	stop    func() bool       // stops watching Start's context
-	done    chan struct{}     // closed when the process is gone and all its output has been read
+	served  *services
+	stop    func() bool   // stops watching Start's context
+	done    chan struct{} // closed when the process is gone and all its output has been read
 
 	saving sync.Mutex // held while the guest's state is saved
 
@@ -102,7 +103,7 @@ const (
 )
 
 // launch starts the process and the readers of its output. After an error nothing runs.
-func (vm *VM) launch(m *machine, incoming bool, files []*os.File) error {
+func (vm *VM) launch(m *machine, incoming bool, files []*os.File) (err error) {
 	s := surroundings{monitorFD: monitorFD, sandbox: vm.binary.Sandbox, version: vm.binary.Version, incoming: incoming}
 	for i, name := range vm.config.Ports {
 		path := vm.dir.file(fmt.Sprintf("p%d.sock", i))
@@ -118,6 +119,15 @@ func (vm *VM) launch(m *machine, incoming bool, files []*os.File) error {
 			}
 		}
 	}
+	if vm.served, err = serve(vm.config.Network, vm.dir); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			vm.served.close()
+		}
+	}()
+	s.services = vm.served.paths
 	monitor, monitorEnd, err := socketPair()
 	if err != nil {
 		return err
@@ -178,6 +188,7 @@ func (vm *VM) supervise(watched <-chan struct{}) {
 	<-vm.console.done
 	vm.monitor.Disconnect()
 	<-watched
+	vm.served.close()
 	err := vm.dir.remove()
 	vm.console.close()
 	vm.mu.Lock()
