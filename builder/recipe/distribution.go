@@ -62,7 +62,7 @@ func ReadDistribution(ctx context.Context, file string) (*distribution.Configura
 	if err != nil {
 		return nil, component.Problems{{File: file, Message: err.Error()}}
 	}
-	rd := &reader{file: file, positions: map[string]position{}}
+	rd := &reader{file: file, what: "distribution", needs: "at least distributions", positions: map[string]position{}}
 	root, ok := rd.read(data)
 	if ok {
 		ok = root.is(mappingKind, "a mapping with distributions")

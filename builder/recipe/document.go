@@ -2,6 +2,7 @@ package recipe
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -26,6 +27,8 @@ const (
 // string, a number and a boolean.
 type reader struct {
 	file      string
+	what      string // that the file holds, "recipe" if empty, and what it needs at least
+	needs     string
 	problems  component.Problems
 	positions map[string]position
 }
@@ -59,13 +62,13 @@ func (r *reader) read(data []byte) (root field, ok bool) {
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	var document yaml.Node
 	if err := decoder.Decode(&document); errors.Is(err, io.EOF) {
-		return fail(1, "the recipe is empty", "it needs at least name, semanticVersion and parentImage")
+		return fail(1, fmt.Sprintf("the %s is empty", cmp.Or(r.what, "recipe")), "it needs "+cmp.Or(r.needs, "at least name, semanticVersion and parentImage"))
 	} else if err != nil {
 		return fail(syntaxError(err, data))
 	}
 	var second yaml.Node
 	if err := decoder.Decode(&second); err == nil {
-		fail(second.Line, "a second YAML document begins here", "a recipe is one document; remove everything from the --- on")
+		fail(second.Line, "a second YAML document begins here", fmt.Sprintf("a %s is one document; remove everything from the --- on", cmp.Or(r.what, "recipe")))
 	} else if !errors.Is(err, io.EOF) {
 		return fail(syntaxError(err, data))
 	}

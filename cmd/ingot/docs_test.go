@@ -218,6 +218,11 @@ func checkYAML(t *testing.T, all []page) {
 				if err = os.WriteFile(file, []byte(b.text), 0o600); err == nil {
 					_, err = recipe.ReadDistribution(t.Context(), file)
 				}
+			case strings.HasPrefix(b.text, "requiredComponents:"):
+				file := filepath.Join(t.TempDir(), "policy.yaml")
+				if err = os.WriteFile(file, []byte(b.text), 0o600); err == nil {
+					_, err = recipe.ReadPolicy(t.Context(), file)
+				}
 			case strings.HasPrefix(b.text, "/"):
 				file := filepath.Join(t.TempDir(), "parameters.yaml")
 				if err = os.WriteFile(file, []byte(b.text), 0o600); err == nil {
