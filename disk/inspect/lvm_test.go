@@ -83,5 +83,5 @@ func TestLogicalVolumes(t *testing.T) {
 	if b, err := tree.ReadFile("etc/os-release"); err != nil || string(b) != "ID=x\n" {
 		t.Errorf("%q, %v", b, err)
 	}
-	equal(t, "mounts", tree.Mounted, []Mounted{{"/", "vg0/root"}, {"/data", "vg0/my-data"}})
+	equal(t, "mounts", tree.Mounted, []Mounted{{Target: "/", Device: "vg0/root"}, {Target: "/data", Device: "vg0/my-data"}})
 }

@@ -66,7 +66,7 @@ type FileSystem struct {
 	MountPoint string `json:"mountPoint,omitempty"`
 	// OS is the PRETTY_NAME of the operating system in it, if it has one.
 	OS            string `json:"os,omitempty"`
-	NeedsRecovery bool   `json:"needsRecovery,omitempty"` // an ext journal waits to be replayed
+	NeedsRecovery bool   `json:"needsRecovery,omitempty"` // the journal of ext, XFS or Btrfs waits to be replayed
 	Unclean       bool   `json:"unclean,omitempty"`       // not cleanly unmounted, or with recorded errors
 	// FS gives the files, nil where they cannot be read.
 	FS fs.FS `json:"-"`

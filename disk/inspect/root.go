@@ -29,7 +29,10 @@ type Root struct {
 }
 
 // Mounted is a file system in its place.
-type Mounted struct{ Target, Device string }
+type Mounted struct {
+	Target, Device string
+	Subvolume      string // of Btrfs, "" for the top one
+}
 
 // mountPoint is a file system in the tree.
 type mountPoint struct {
@@ -177,7 +180,7 @@ func (c *contents) openRoot(ctx context.Context) (*Root, error) {
 	if root == nil {
 		return nil, ErrNoSystem
 	}
-	r := &Root{contents: c, root: root, mounts: []mountPoint{{".", root.files, base}}, Mounted: []Mounted{{"/", root.Device}}}
+	r := &Root{contents: c, root: root, mounts: []mountPoint{{".", root.files, base}}, Mounted: []Mounted{{"/", root.Device, subvolume(base)}}}
 	root.MountPoint = "/"
 	r.mountFstab(ctx)
 	return r, nil
@@ -247,9 +250,12 @@ func (r *Root) mountFstab(ctx context.Context) {
 		r.mounts = append(r.mounts, mountPoint{real, f, base})
 		sort.SliceStable(r.mounts, func(i, j int) bool { return depth(r.mounts[i].at) > depth(r.mounts[j].at) })
 		r.seen.forget()
-		r.Mounted = append(r.Mounted, Mounted{"/" + real, v.Device})
+		r.Mounted = append(r.Mounted, Mounted{"/" + real, v.Device, subvolume(base)})
 	}
 }
+
+// subvolume is the name of a file system's folder that is mounted.
+func subvolume(base string) string { return strings.TrimPrefix(base, ".") }
 
 func depth(at string) int {
 	if at == "." {

@@ -26,7 +26,7 @@ func TestOpenRoot(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	equal(t, "mounts", r.Mounted, []Mounted{{"/", "partition 1"}, {"/boot/efi", "partition 15"}})
+	equal(t, "mounts", r.Mounted, []Mounted{{Target: "/", Device: "partition 1"}, {Target: "/boot/efi", Device: "partition 15"}})
 	for name, want := range map[string]string{
 		"etc/debian_version": "12.9\n", "boot/efi/EFI/debian/grub.cfg": "configfile\n", "boot/grub/link": "configfile\n", "up": "12.9\n",
 		"sbin/init": elf, "escape": files["etc/passwd"], "lib/systemd/systemd": elf,

@@ -47,6 +47,10 @@ func (v *volume) readSuperblock() error {
 		if be.Uint64(sb[48:]) != 0 { // the log is in the file system
 			blocks -= min(log, blocks)
 		}
+		var err error
+		if v.NeedsRecovery, err = xfsNeedsRecovery(v.src, v.src.Size()); err != nil {
+			return err
+		}
 		return v.space(blocks, free, uint64(be.Uint32(sb[4:])))
 	case "btrfs":
 		sb := at(0x10000, 0x100)

@@ -43,6 +43,8 @@ type Volume struct {
 	Source image.Source
 	// Reason is why the volume cannot be read, one clause; empty if it can.
 	Reason string
+	// Missing is the UUID of another physical volume that a part of it lies on, if that is the reason.
+	Missing string
 }
 
 // ErrNoLabel says that a disk is no physical volume of LVM2.

@@ -127,6 +127,10 @@ func (g *group) volumes(src image.Source, uuid string) ([]Volume, error) {
 			v.Reason = g.problem
 		case err != nil:
 			v.Reason = err.Error()
+			var other *elsewhereError
+			if errors.As(err, &other) {
+				v.Missing = other.uuid
+			}
 		default:
 			v.Source = view
 		}
@@ -248,10 +252,17 @@ func (m *mapper) segment(v *view, s *section) error {
 	return nil
 }
 
+// elsewhereError says that a stripe lies on another physical volume.
+type elsewhereError struct{ name, uuid string }
+
+func (e *elsewhereError) Error() string {
+	return fmt.Sprintf("a part of it lies on another physical volume (%s, UUID %s)", e.name, e.uuid)
+}
+
 // elsewhere says why a stripe cannot be read.
 func (m *mapper) elsewhere(name string) error {
 	if pv, ok := m.group.pvs.section(name); ok {
-		return fmt.Errorf("a part of it lies on another physical volume (%s, UUID %s)", name, pv.text("id"))
+		return &elsewhereError{name, pv.text("id")}
 	}
 	if _, ok := m.group.lvs.section(name); ok {
 		return fmt.Errorf("it lies on another logical volume (%s)", name)

@@ -88,7 +88,7 @@ func TestFirstOfTwo(t *testing.T) {
 		t.Fatal(volumes, err)
 	}
 	for _, v := range volumes {
-		if here := v.Name == "here"; here != (v.Source != nil) || !here && !strings.Contains(v.Reason, "a part of it lies on another physical volume (pv1, UUID ") {
+		if here := v.Name == "here"; here != (v.Source != nil) || !here && !strings.Contains(v.Reason, "a part of it lies on another physical volume (pv1, UUID "+v.Missing+")") {
 			t.Errorf("%+v", v)
 		}
 	}

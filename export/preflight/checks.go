@@ -4,6 +4,20 @@ package preflight
 // and the kernel's command line, E configuration, F identity and secrets, R readiness beyond these. G are those of the account (package vmimport).
 func Checks() []Check {
 	return []Check{
-		rawLength(),
+		containerFormat(),
+		streamOptimized(),
+		vhdFooters(),
+		ovaLayout(),
+		diskSize(),
+		selfContained(),
+		partitionTable(),
+		rootFileSystem(),
+		subvolumes(),
+		notEncrypted(),
+		oneSystem(),
+		wholeGroups(),
+		cleanFileSystems(),
+		freeSpace(),
+		rootLast(),
 	}
 }

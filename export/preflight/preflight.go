@@ -18,6 +18,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/ingot-image/ingot/disk"
 )
 
 // Path is the way an image gets to AWS.
@@ -128,9 +130,9 @@ type Finding struct {
 // Request says what an image is to become.
 type Request struct {
 	Path         Path
-	Architecture string // x86_64, arm64; "": whatever the disk's is
-	BootMode     string // legacy-bios, uefi, uefi-preferred; "": what the disk can
-	Format       string // that the file is declared to have, one of disk.Formats; "": what its name says
+	Architecture string      // x86_64, arm64; "": whatever the disk's is
+	BootMode     string      // legacy-bios, uefi, uefi-preferred; "": what the disk can
+	Format       disk.Format // that the file is declared to have, one of disk.Formats; "": what its name says
 	// Shared: others than the owner will launch it, which makes secrets in it fatal.
 	Shared bool
 	// Converted: the disk in the file is brought into the path's format on its way, so that any format that Ingot reads will do.

@@ -55,6 +55,7 @@ func Open(ctx context.Context, file string, r Request, o Options) (*Target, erro
 	}
 	t.Disk, t.DiskErr = disk.Open(ctx, file, disk.OpenOptions{Format: t.trueFormat(), TempDir: o.TempDir})
 	if t.DiskErr != nil {
+		t.Disk = nil
 		if ctx.Err() != nil || !ofTheImage(t.DiskErr) {
 			return nil, errors.Join(fmt.Errorf("preflight: %w", t.DiskErr), t.Close())
 		}
