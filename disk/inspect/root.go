@@ -9,7 +9,6 @@ import (
 	"slices"
 	"sort"
 	"strings"
-	"syscall"
 
 	"github.com/ingot-image/ingot/disk/image"
 )
@@ -106,17 +105,12 @@ func bases(kind string) []string {
 }
 
 // rootOf tells in which folder of a file system a root is: "" for none. A name that leads out of the file system is no sign of one, but a link
-// in the place of os-release is, wherever it leads. What of it cannot be read is a problem.
-func (c *contents) rootOf(v *volume, f files) string {
-	for _, base := range bases(v.Type) {
+// in the place of os-release is, wherever it leads.
+func rootOf(f files, kind string) string {
+	for _, base := range bases(kind) {
 		for _, sign := range rootSigns {
-			name := path.Join(base, sign)
-			st, err := f.Lstat(name)
-			switch {
-			case err == nil && !st.IsDir():
+			if st, err := f.Lstat(path.Join(base, sign)); err == nil && !st.IsDir() {
 				return base
-			case err != nil && !errors.Is(cause(err), fs.ErrNotExist) && !errors.Is(cause(err), syscall.ENOTDIR) && c.meter.exhausted() == nil:
-				c.problem(v.Device, "/%s: %v", name, cause(err))
 			}
 		}
 	}
@@ -135,7 +129,7 @@ func (c *contents) probe(ctx context.Context, v *volume) bool {
 	if f == nil {
 		return false
 	}
-	found := c.rootOf(v, f)
+	found := rootOf(f, v.Type)
 	if err := closer.Close(); err != nil {
 		c.problem(v.Device, "%v", err)
 	}
@@ -170,7 +164,7 @@ func (c *contents) openRoot(ctx context.Context) (*Root, error) {
 		if f == nil {
 			continue
 		}
-		if found := c.rootOf(v, f); found != "" {
+		if found := rootOf(f, v.Type); found != "" {
 			root, base = v, found
 			break
 		}

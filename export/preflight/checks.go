@@ -19,10 +19,5 @@ func Checks() []Check {
 		cleanFileSystems(),
 		freeSpace(),
 		rootLast(),
-		oneMenu(),
-		savedEntry(),
-		bootMode(),
-		defaultKernel(),
-		rightArchitecture(),
 	}
 }

@@ -21,6 +21,9 @@ func (s *Server) ec2Actions() map[string]action {
 		"DescribeSnapshots":                    s.describeSnapshots,
 		"DeleteSnapshot":                       s.deleteSnapshot,
 		"ModifySnapshotAttribute":              s.modifySnapshotAttribute,
+		"GetImageBlockPublicAccessState":       s.blockState,
+		"EnableImageBlockPublicAccess":         s.blockPublic,
+		"DisableImageBlockPublicAccess":        s.unblockPublic,
 	}
 	for name, act := range actions {
 		actions[name] = dry(act)

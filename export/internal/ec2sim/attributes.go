@@ -69,6 +69,9 @@ func (s *Server) modifyImageAttribute(c *call) ([]element, error) {
 	if i.state != "available" {
 		return nil, refuse("IncorrectState", "The image %s is not in a valid state: %s", i.id, i.state)
 	}
+	if s.blocked[i.place] && slices.Contains(add, permission{"group", "all"}) {
+		return nil, refuse("OperationNotPermitted", "You can't publicly share this image because block public access for AMIs is enabled")
+	}
 	for _, d := range i.devices {
 		switch {
 		case len(add) > 0 && d.kmsKey == defaultKey(i.place):

@@ -67,6 +67,7 @@ type Server struct {
 	tokens   map[string]string // ids that requests with client tokens made
 
 	templates      map[templateVersion]url.Values // launch templates' data
+	blocked        map[place]bool                 // where images cannot be made public
 	templateTokens map[string]*httptest.ResponseRecorder
 }
 
@@ -86,7 +87,7 @@ func Start(tb testing.TB, o Options) *Server {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Server{options: o, tb: tb, ctx: ctx, dir: dir, Faults: new(Faults), accounts: map[string]string{},
 		stores: map[place]*ebs.Store{}, shared: map[string][]string{}, images: map[string]*amiImage{}, tokens: map[string]string{},
-		templates: map[templateVersion]url.Values{}, templateTokens: map[string]*httptest.ResponseRecorder{}}
+		templates: map[templateVersion]url.Values{}, blocked: map[place]bool{}, templateTokens: map[string]*httptest.ResponseRecorder{}}
 	s.proxy = s.newProxy()
 	s.actions = s.ec2Actions()
 	server := httptest.NewServer(s)

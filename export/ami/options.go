@@ -1,0 +1,138 @@
+package ami
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/ingot-image/ingot/export/distribution"
+)
+
+// What Options' zero values mean.
+const (
+	DefaultPoll  = 15 * time.Second
+	DefaultLimit = 6 * time.Hour // the service's for its DistributeImage step
+	MaxCopies    = 50            // the service's
+)
+
+// appearLimit is how long an image that was just made may be unknown to EC2, and a permission that was just given without effect.
+const appearLimit = 5 * time.Minute
+
+// Options say what Distribute is to bring where.
+type Options struct {
+	SourceRegion string // where the image is
+	ImageID      string
+	// Distributions that name no region are other people's business.
+	Distributions []distribution.Distribution
+	Variables     Variables
+	Tags          map[string]string // of all AMIs and their snapshots, besides the source's and amiTags
+	Record        Record            // nil: none is kept
+	Progress      func(Event)       // called from one goroutine at a time
+	Poll          time.Duration     // between two looks at what is waited for
+	Limit         time.Duration     // of one copy, and of one export
+	Copies        int               // so many at a time at most
+}
+
+// Exported is where an AMI was written.
+type Exported struct {
+	TaskID string `json:"exportImageTaskId,omitempty"`
+	Bucket string `json:"s3Bucket"`
+	Key    string `json:"s3Key"`
+}
+
+// Event is something that a distribution does.
+type Event struct {
+	Region, AccountID, ImageID string
+	Message                    string
+	Percent                    int // -1 where AWS tells none
+}
+
+// Result is an AMI that there is now.
+type Result struct {
+	Region      string `json:"region"`
+	AccountID   string `json:"accountId"`
+	ImageID     string `json:"image"`
+	Name        string `json:"name"`
+	Description string `json:"description,omitempty"`
+	// Changed is what this run did for it, nothing if all was there already.
+	Changed  []string  `json:"changed,omitempty"`
+	Exported *Exported `json:"exported,omitempty"`
+}
+
+func (o Options) withDefaults() Options {
+	o.Poll, o.Limit, o.Copies = cmp.Or(o.Poll, DefaultPoll), cmp.Or(o.Limit, DefaultLimit), cmp.Or(o.Copies, MaxCopies)
+	if o.Record == nil {
+		o.Record = forgetful{}
+	}
+	if o.Progress == nil {
+		o.Progress = func(Event) {}
+	}
+	o.Distributions = slices.DeleteFunc(slices.Clone(o.Distributions), func(d distribution.Distribution) bool { return d.Region == "" })
+	for i := range o.Distributions {
+		if o.Distributions[i].AMI == nil {
+			o.Distributions[i].AMI = &distribution.AMI{}
+		}
+	}
+	return o
+}
+
+// Validate tells all that is wrong with the configuration without asking anybody, so that it is worth calling before a build.
+func (o Options) Validate() error {
+	o = o.withDefaults()
+	var wrong []error
+	seen := map[string]bool{}
+	for _, d := range o.Distributions {
+		mistake := func(is bool, text string, arguments ...any) {
+			if is {
+				wrong = append(wrong, fmt.Errorf("%s: %w", d.Region, fmt.Errorf(text, arguments...)))
+			}
+		}
+		mistake(seen[d.Region], "the region is named twice")
+		seen[d.Region] = true
+		_, err := Name(d.AMI.Name, o.Variables)
+		mistake(err != nil, "%w", err)
+		t, err := o.amiTags(d.AMI)
+		mistake(err != nil, "amiTags: %w", err)
+		err = checkTags(t)
+		mistake(err != nil, "amiTags: %w", err)
+		mistake(len([]rune(d.AMI.Description)) > maxDescription, "description has more than %d characters", maxDescription)
+		mistake(public(d.AMI.LaunchPermission) && d.AMI.KMSKeyID != "", "an encrypted AMI cannot be public; remove kmsKeyId or the user group all")
+	}
+	return errors.Join(wrong...)
+}
+
+// amiTags are the tags of a region's AMIs, but for those of the source.
+func (o Options) amiTags(a *distribution.AMI) (map[string]string, error) {
+	t := maps.Clone(o.Tags)
+	if t == nil {
+		t = map[string]string{}
+	}
+	for key, text := range a.AMITags {
+		value, err := Expand(text, o.Variables)
+		if err != nil {
+			return nil, err
+		}
+		t[key] = value
+	}
+	return t, nil
+}
+
+// SourceName is the name to register an image under that will then be distributed: the one that it is to have in its region, so that it need not be copied
+// there; or, where a copy is made there all the same because kmsKeyId asks for an encrypted one and the image is not, that with an addition.
+func SourceName(region string, encrypted bool, distributions []distribution.Distribution, v Variables) (string, error) {
+	const addition = " source"
+	for _, d := range distributions {
+		if d.Region != region || d.AMI == nil {
+			continue
+		}
+		name, err := Name(d.AMI.Name, v)
+		if err == nil && d.AMI.KMSKeyID != "" && !encrypted {
+			name = name[:min(len(name), maxName-len(addition))] + addition
+		}
+		return name, err
+	}
+	return Name("", v)
+}
