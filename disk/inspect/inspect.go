@@ -42,7 +42,7 @@ func inspect(ctx context.Context, src image.Source, o Options, m *meter) (*Repor
 	}
 	for _, v := range c.volumes {
 		if v.files != nil && v.Type != "vfat" {
-			if base := rootOf(v.files, v.Type); base != "" {
+			if base := c.rootOf(v, v.files); base != "" {
 				v.OS = osRelease(v.files, base).PrettyName
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"syscall"
 
 	"github.com/ingot-image/ingot/disk/image"
 )
@@ -105,12 +106,17 @@ func bases(kind string) []string {
 }
 
 // rootOf tells in which folder of a file system a root is: "" for none. A name that leads out of the file system is no sign of one, but a link
-// in the place of os-release is, wherever it leads.
-func rootOf(f files, kind string) string {
-	for _, base := range bases(kind) {
+// in the place of os-release is, wherever it leads. What of it cannot be read is a problem.
+func (c *contents) rootOf(v *volume, f files) string {
+	for _, base := range bases(v.Type) {
 		for _, sign := range rootSigns {
-			if st, err := f.Lstat(path.Join(base, sign)); err == nil && !st.IsDir() {
+			name := path.Join(base, sign)
+			st, err := f.Lstat(name)
+			switch {
+			case err == nil && !st.IsDir():
 				return base
+			case err != nil && !errors.Is(cause(err), fs.ErrNotExist) && !errors.Is(cause(err), syscall.ENOTDIR) && c.meter.exhausted() == nil:
+				c.problem(v.Device, "/%s: %v", name, cause(err))
 			}
 		}
 	}
@@ -129,7 +135,7 @@ func (c *contents) probe(ctx context.Context, v *volume) bool {
 	if f == nil {
 		return false
 	}
-	found := rootOf(f, v.Type)
+	found := c.rootOf(v, f)
 	if err := closer.Close(); err != nil {
 		c.problem(v.Device, "%v", err)
 	}
@@ -164,7 +170,7 @@ func (c *contents) openRoot(ctx context.Context) (*Root, error) {
 		if f == nil {
 			continue
 		}
-		if found := rootOf(f, v.Type); found != "" {
+		if found := c.rootOf(v, f); found != "" {
 			root, base = v, found
 			break
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -57,12 +58,16 @@ type contents struct {
 	report   PartitionTable
 	volumes  []*volume
 	problems []Problem
+	failed   map[string]bool // names of files of the system that are told of
 }
 
+// maxProblems are told: a hostile disk has as many as it likes.
+const maxProblems = 200
+
 func (c *contents) problem(where, format string, args ...any) {
-	const most = 200 // a hostile disk has as many as it likes
-	if len(c.problems) < most {
-		c.problems = append(c.problems, Problem{where, fmt.Sprintf(format, args...)})
+	p := Problem{where, fmt.Sprintf(format, args...)}
+	if len(c.problems) < maxProblems && !slices.Contains(c.problems, p) {
+		c.problems = append(c.problems, p)
 	}
 }
 

@@ -23,7 +23,13 @@ const (
 	maxFile  = 64 << 20 // bytes of a file that ReadFile reads
 )
 
-var errPathTooLong = errors.New("the path is longer than 4096 bytes")
+// nowhereError says why a name leads to nothing, other than that nobody has it. It is an [fs.ErrNotExist].
+type nowhereError string
+
+func (e nowhereError) Error() string        { return string(e) }
+func (e nowhereError) Is(target error) bool { return target == fs.ErrNotExist }
+
+const errPathTooLong nowhereError = "the path is longer than 4096 bytes"
 
 // known remembers folders that are no links.
 type known struct {
@@ -92,7 +98,7 @@ func (r *Root) resolve(name string, follow bool) (fs.FileInfo, string, error) {
 	var last fs.FileInfo
 	for steps := 0; len(todo) > 0; steps++ {
 		if steps > maxSteps || len(stack) > 512 {
-			return nil, "", errors.New("too many path elements")
+			return nil, "", nowhereError("too many path elements")
 		}
 		if err := r.take(lookup); err != nil {
 			return nil, "", err
@@ -126,13 +132,13 @@ func (r *Root) resolve(name string, follow bool) (fs.FileInfo, string, error) {
 			if st.IsDir() {
 				r.seen.add(real)
 			} else if len(todo) > 0 {
-				return nil, "", errors.New("not a directory")
+				return nil, "", nowhereError("not a directory")
 			}
 			stack, last = append(stack, element), st
 			continue
 		}
 		if links++; links > maxLinks {
-			return nil, "", errors.New("too many levels of symbolic links")
+			return nil, "", nowhereError("too many levels of symbolic links")
 		}
 		target, err := m.files.ReadLink(inside)
 		if err != nil {
@@ -173,9 +179,26 @@ func (r *Root) find(op, name string, follow bool) (fs.FileInfo, string, error) {
 	}
 	st, real, err := r.resolve(name, follow)
 	if err != nil {
-		return nil, "", &fs.PathError{Op: op, Path: name, Err: err}
+		return nil, "", r.failed(op, name, err)
 	}
 	return named{st, path.Base(name)}, real, nil
+}
+
+// failed is the error of reading a file. In an inspection it is a problem of the report as well, unless there is no such file: those who ask for the file
+// may take it for missing.
+func (r *Root) failed(op, name string, err error) error {
+	err = cause(err)
+	c := r.contents
+	if c != nil && c.meter != nil && !errors.Is(err, fs.ErrNotExist) && !c.failed[name] && c.meter.exhausted() == nil {
+		if c.failed == nil {
+			c.failed = map[string]bool{}
+		}
+		if len(c.failed) < maxProblems {
+			c.failed[name] = true
+			c.problem("/"+printable(name), "%v", err)
+		}
+	}
+	return &fs.PathError{Op: op, Path: name, Err: err}
 }
 
 // named is a file's description by the name that it was found by.
@@ -207,7 +230,7 @@ func (r *Root) ReadLink(name string) (string, error) {
 	m, inside := r.place(real)
 	target, err := m.files.ReadLink(inside)
 	if err != nil {
-		return "", &fs.PathError{Op: "readlink", Path: name, Err: cause(err)}
+		return "", r.failed("readlink", name, err)
 	}
 	return target, nil
 }
@@ -221,7 +244,7 @@ func (r *Root) ReadDir(name string) ([]fs.DirEntry, error) {
 	m, inside := r.place(real)
 	entries, err := m.files.ReadDir(inside)
 	if err != nil {
-		return nil, &fs.PathError{Op: "readdir", Path: name, Err: cause(err)}
+		return nil, r.failed("readdir", name, err)
 	}
 	for _, m := range r.mounts { // what is mounted in this folder hides what is there
 		if m.at == "." || path.Dir(m.at) != real {
@@ -255,14 +278,14 @@ func (r *Root) Open(name string) (fs.File, error) {
 	m, inside := r.place(real)
 	f, err := m.files.Open(inside)
 	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: name, Err: cause(err)}
+		return nil, r.failed("open", name, err)
 	}
 	at, ok1 := f.(io.ReaderAt)
 	seeker, ok2 := f.(io.Seeker)
 	if ok1 && ok2 {
-		return &openFile{opened{f, st, r}, at, seeker}, nil
+		return &openFile{opened{f, st, r, name}, at, seeker}, nil
 	}
-	return &opened{f, st, r}, nil
+	return &opened{f, st, r, name}, nil
 }
 
 // opened is an open file by the name that it was found by.
@@ -270,6 +293,7 @@ type opened struct {
 	fs.File
 	st   fs.FileInfo
 	root *Root
+	name string
 }
 
 func (o *opened) Stat() (fs.FileInfo, error) { return o.st, nil }
@@ -278,7 +302,16 @@ func (o *opened) Read(b []byte) (int, error) {
 	if err := o.root.take(len(b)); err != nil {
 		return 0, err
 	}
-	return o.File.Read(b)
+	n, err := o.File.Read(b)
+	return n, o.failed(err)
+}
+
+// failed is an error of reading the file, but not that it ends.
+func (o *opened) failed(err error) error {
+	if err == nil || err == io.EOF {
+		return err
+	}
+	return o.root.failed("read", o.name, err)
 }
 
 // openFile is one that can be read from anywhere.
@@ -292,7 +325,8 @@ func (o *openFile) ReadAt(b []byte, off int64) (int, error) {
 	if err := o.root.take(len(b)); err != nil {
 		return 0, err
 	}
-	return o.at.ReadAt(b, off)
+	n, err := o.at.ReadAt(b, off)
+	return n, o.failed(err)
 }
 
 // take asks whether some bytes may be read: where there are bounds, those of one inspection.

@@ -19,5 +19,10 @@ func Checks() []Check {
 		cleanFileSystems(),
 		freeSpace(),
 		rootLast(),
+		oneMenu(),
+		savedEntry(),
+		bootMode(),
+		defaultKernel(),
+		rightArchitecture(),
 	}
 }
