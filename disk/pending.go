@@ -48,17 +48,43 @@ func temporaryName(path string) string {
 }
 
 // Commit flushes the file to disk, gives it its name, replacing what was there, and closes it.
-func (p *PendingFile) Commit() error {
+func (p *PendingFile) Commit() error { return p.flushed(p.commitUnsynced) }
+
+// CommitNew is Commit that replaces nothing: the error is fs.ErrExist if the name is taken.
+func (p *PendingFile) CommitNew() error { return p.flushed(p.commitNew) }
+
+func (p *PendingFile) flushed(commit func() error) error {
 	if p.done {
 		return os.ErrClosed
 	}
 	if err := p.Sync(); err != nil {
 		return err
 	}
-	if err := p.commitUnsynced(); err != nil {
+	if err := commit(); err != nil {
 		return err
 	}
 	return syncDir(filepath.Dir(p.path))
+}
+
+// commitNew gives the file its name by a link, which replaces nothing.
+func (p *PendingFile) commitNew() error {
+	name := p.link
+	if p.temp != "" {
+		name = func(to string) error { return os.Link(p.temp, to) }
+	}
+	if err := name(p.path); err != nil {
+		return &os.PathError{Op: "link", Path: p.path, Err: err}
+	}
+	if p.temp != "" {
+		os.Remove(p.temp)
+	}
+	p.done = true
+	return p.File.Close()
+}
+
+// link gives a nameless file a name.
+func (p *PendingFile) link(to string) error {
+	return unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", p.Fd()), unix.AT_FDCWD, to, unix.AT_SYMLINK_FOLLOW)
 }
 
 // commitUnsynced is Commit without the flushes: after a power cut the name may be there without the content.
@@ -67,14 +93,11 @@ func (p *PendingFile) commitUnsynced() error {
 		return os.ErrClosed
 	}
 	if p.temp == "" {
-		link := func(to string) error {
-			return unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", p.Fd()), unix.AT_FDCWD, to, unix.AT_SYMLINK_FOLLOW)
-		}
-		err := link(p.path)
+		err := p.link(p.path)
 		if errors.Is(err, syscall.EEXIST) {
 			// A link cannot replace a file; a rename can.
 			temp := temporaryName(p.path)
-			if err = link(temp); err == nil {
+			if err = p.link(temp); err == nil {
 				p.temp = temp
 			}
 		}

@@ -1,5 +1,9 @@
-// Package export puts finished images where they are used. So far that is a folder of this machine; S3 and EC2 come with
-// the import to AWS.
+// Package export puts finished images where they are used: a folder of this machine when a build is done, and places on premises, of which each is a [Place]:
+//
+//	place, err := export.NewPlace(ctx, distribution.Distribution{Folder: "/srv/images"}, export.PlaceOptions{})
+//	delivered, err := place.Deliver(ctx, export.Delivery{Name: "web", Version: "1.0.3/2", Files: files, Manifest: manifest, ManifestName: "web-1.0.3-2.json"}, nil)
+//
+// The ways to AWS are packages of their own below this one.
 package export
 
 import (

@@ -17,15 +17,13 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"syscall"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	sdk "github.com/aws/aws-sdk-go-v2/service/s3"
-	"golang.org/x/sys/unix"
 
 	"github.com/ingot-image/ingot/export/account"
+	"github.com/ingot-image/ingot/export/internal/stall"
 )
 
 // API is what of the SDK's client an upload needs.
@@ -50,14 +48,12 @@ type Object struct {
 
 func (o Object) String() string { return "s3://" + o.Bucket + "/" + o.Key }
 
-// What a connection may take, beyond the SDK's settings.
+// What the SDK's settings leave open.
 const (
-	maxAttempts   = 8               // for a request, unless AWS_MAX_ATTEMPTS says otherwise: an upload of hours must outlast a few bad minutes
-	stalledLimit  = time.Minute     // without the other side taking a byte
-	answerLimit   = 5 * time.Minute // from the request's last byte to the answer's first
+	maxAttempts   = 8               // of a request, unless AWS_MAX_ATTEMPTS says otherwise: an upload of hours must outlast a few bad minutes
 	writeBuffer   = 128 << 10       // of a connection
-	idlePerServer = 2 * maxParallel // connections kept for the next part
 	maxParallel   = 32              // of Uploader.Parallel
+	idlePerServer = 2 * maxParallel // connections kept for the next part
 )
 
 // NewClient makes the SDK's client for a configuration. Servers other than Amazon's are asked in path style, as they rarely have a host name for every
@@ -69,22 +65,13 @@ func NewClient(cfg aws.Config) *sdk.Client {
 			o.RetryMaxAttempts = maxAttempts
 		}
 		if client, ok := o.HTTPClient.(*awshttp.BuildableClient); ok {
-			o.HTTPClient = client.WithDialerOptions(func(d *net.Dialer) { d.Control = giveUpStalled }).
+			o.HTTPClient = client.WithDialerOptions(func(d *net.Dialer) { d.Control = stall.GiveUp }).
 				WithTransportOptions(func(t *http.Transport) {
 					t.WriteBufferSize, t.MaxIdleConnsPerHost = writeBuffer, idlePerServer
-					t.ResponseHeaderTimeout = answerLimit
+					t.ResponseHeaderTimeout = stall.AnswerLimit
 				})
 		}
 	})
-}
-
-// giveUpStalled makes the kernel end a connection whose other side no longer takes what is sent (tcp(7), TCP_USER_TIMEOUT).
-func giveUpStalled(_, _ string, c syscall.RawConn) error {
-	var failed error
-	err := c.Control(func(fd uintptr) {
-		failed = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(stalledLimit.Milliseconds()))
-	})
-	return errors.Join(err, failed)
 }
 
 // DeleteAPI is what of the SDK's client Delete needs.
