@@ -10,6 +10,7 @@
 //	flatten.go     flatten: the image's files
 //	distribute.go  distribute: their way to where they were asked for
 //	test.go        test: throwaway VMs booted from the image's files
+//	rehearsal.go   the image's boot as on EC2, with the metadata service of builder/imds
 //	machine.go     a guest and the session with its agent, across reboots
 //	workspace.go   what must not outlive a build, and how it is made sure
 //
@@ -39,6 +40,8 @@ type Builder struct {
 	Agent func(goos, goarch string) ([]byte, error)
 	// Services are what components may reach outside of their guest while they build and test. What is nil they cannot use.
 	Services agent.Services
+	// Relay is the command that connects a guest to services of this program: qemu.Config.Relay. Only Rehearse needs it.
+	Relay []string
 	// Events is told what happens, one event at a time.
 	Events func(Event)
 }
