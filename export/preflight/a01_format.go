@@ -14,9 +14,10 @@ import (
 func containerFormat() Check {
 	return Check{
 		ID: "A01", Title: "the file is of a format that AWS takes, and of the one that it is declared to be", Needs: NeedFile,
+		Looks:    "the file's first and last bytes, and its name or --format",
 		Levels:   Levels{ImportImage: Fatal, ImportSnapshot: Fatal, EBSDirect: Fatal},
 		Prevents: "ClientError: No valid partitions. Not a valid volume.",
-		Fix:      "convert it: ingot convert IMAGE -o FILE, to VMDK for an import and to raw for EBS direct", Fixable: true,
+		Fix:      "convert it: ingot convert IMAGE FILE.vmdk, or FILE.raw for EBS direct", Fixable: true,
 		look: func(_ context.Context, t *Target) ([]Seen, error) {
 			var seen []Seen
 			content := t.Info.Format

@@ -15,9 +15,10 @@ import (
 func streamOptimized() Check {
 	return Check{
 		ID: "A02", Title: "a VMDK is streamOptimized: compressed by deflate, with a footer", Needs: NeedFile,
+		Looks:    "the VMDK's header, its embedded descriptor, and the footer at the file's end",
 		Levels:   Levels{ImportImage: Fatal, ImportSnapshot: Fatal},
 		Prevents: unsupportedVMDK,
-		Fix:      "write it anew: ingot convert IMAGE -o FILE.vmdk", Fixable: true,
+		Fix:      "write it anew: ingot convert IMAGE FILE.vmdk", Fixable: true,
 		look: func(_ context.Context, t *Target) ([]Seen, error) {
 			switch {
 			case t.Info.Format != disk.VMDK:

@@ -15,9 +15,10 @@ import (
 func vhdFooters() Check {
 	return Check{
 		ID: "A03", Title: "the footers of a VHD agree, their checksums are right, and it is fixed or dynamic", Needs: NeedFile,
+		Looks:    "the VHD's footer, the copy of it at the file's start, and the dynamic disk's header",
 		Levels:   Levels{ImportImage: Fatal, ImportSnapshot: Fatal},
 		Prevents: "ClientError: Footers not identical",
-		Fix:      "write it anew from the disk that it was made of: ingot convert IMAGE -o FILE.vhd", Fixable: true,
+		Fix:      "write it anew from the disk that it was made of: ingot convert IMAGE FILE.vhd", Fixable: true,
 		look: func(_ context.Context, t *Target) ([]Seen, error) {
 			if t.Info.Format != disk.VHD {
 				return nil, meaningless("the file is no VHD")

@@ -17,9 +17,10 @@ const unsupportedOVA = "ClientError: Disk validation failed [Unsupported OVA for
 func ovaLayout() Check {
 	return Check{
 		ID: "A04", Title: "an OVA begins with its OVF, its digests are right, its disks are whole and streamOptimized", Needs: NeedFile,
+		Looks:    "the order of the archive's members, the OVF's References and DiskSection, the manifest's digests, each disk's header",
 		Levels:   Levels{ImportImage: Fatal},
 		Prevents: unsupportedOVA,
-		Fix:      "write it anew: ingot convert IMAGE -o FILE.ova", Fixable: true,
+		Fix:      "write it anew: ingot convert IMAGE FILE.ova", Fixable: true,
 		look: func(ctx context.Context, t *Target) ([]Seen, error) {
 			switch {
 			case t.Info.Format != disk.OVA:

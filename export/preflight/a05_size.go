@@ -13,6 +13,7 @@ const tib = 1 << 40
 func diskSize() Check {
 	return Check{
 		ID: "A05", Title: "the disk's size is one that the path takes, and that its partition table can hold", Needs: NeedFile,
+		Looks:    "the file's length, the disk's size, and the kind of partition table",
 		Levels:   Levels{ImportImage: Fatal, ImportSnapshot: Fatal, EBSDirect: Fatal},
 		Prevents: "ClientError: Disk validation failed",
 		Fix:      "pad the file to a multiple of 512 bytes: truncate -s %512 FILE", Fixable: true,

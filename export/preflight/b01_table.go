@@ -13,6 +13,7 @@ import (
 func partitionTable() Check {
 	return Check{
 		ID: "B01", Title: "there is a partition table, and both copies of a GPT are in order and in their places", Needs: NeedContent,
+		Looks:    "the partition table; of a GPT the checksums of both headers and both lists of entries, and where they are",
 		Levels:   Levels{ImportImage: Fatal, ImportSnapshot: Warning, EBSDirect: Warning},
 		Prevents: "ClientError: No valid partitions. Not a valid volume.",
 		Fix:      "write both copies of the GPT anew: sgdisk -e FILE", Fixable: true,

@@ -11,6 +11,7 @@ import (
 func subvolumes() Check {
 	return Check{
 		ID: "B03", Title: "a root file system of Btrfs has no subvolumes", Needs: NeedSystem,
+		Looks:    "where in a Btrfs the system is, and the mount options of /etc/fstab",
 		Levels:   Levels{ImportImage: Fatal, ImportSnapshot: Warning, EBSDirect: Warning},
 		Prevents: unknownOS,
 		Fix:      "import by import-snapshot or ebs-direct, which look at no file system, or move the system to the top subvolume",

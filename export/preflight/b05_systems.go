@@ -10,6 +10,7 @@ import (
 func oneSystem() Check {
 	return Check{
 		ID: "B05", Title: "there is one operating system on the disk", Needs: NeedDisk,
+		Looks:    "os-release in all file systems, and boot loaders of Windows on the EFI system partition",
 		Levels:   Levels{ImportImage: Fatal, ImportSnapshot: Warning, EBSDirect: Warning},
 		Prevents: "ClientError: Invalid configuration - Multiple directories found",
 		Fix:      "remove the partitions of the systems that are not to be booted",

@@ -6,6 +6,7 @@ import "context"
 func cleanFileSystems() Check {
 	return Check{
 		ID: "B07", Title: "file systems were unmounted cleanly", Needs: NeedDisk,
+		Looks:    "the superblocks of ext2, ext3, ext4 and Btrfs, and the last record in the log of XFS",
 		Levels:   Levels{ImportImage: Warning, ImportSnapshot: Warning, EBSDirect: Warning},
 		Prevents: "FirstBootFailure",
 		Fix:      "shut the machine down and export it again; or replay the journal: e2fsck -fy, or mount and unmount it", Fixable: true,

@@ -20,13 +20,16 @@ const (
 // by its name alone (UEFI specification 2.10, section 3.5.1.1), as an instance has no boot entries yet.
 func bootMode() Check {
 	return Check{
-		ID: "C03", Title: "the disk boots by the boot mode that is asked for, or by any", Needs: NeedDisk,
+		ID: "C03", Title: "the disk boots by the boot mode that is asked for, or by any", Needs: NeedContent,
+		Looks:    "the boot code in the first sector, GRUB's core image where that leads, and \\EFI\\BOOT on the EFI system partition",
 		Levels:   Levels{ImportImage: Fatal, ImportSnapshot: Fatal, EBSDirect: Fatal},
 		Prevents: "FirstBootFailure, or without a message an AMI that does not boot",
 		Fix:      "install the boot loader for that mode: grub-install --target=i386-pc, or grub-install --removable for UEFI; or choose another --boot-mode",
 		look: func(_ context.Context, t *Target) ([]Seen, error) {
 			mode := t.Request.BootMode
 			switch {
+			case t.Report == nil:
+				return []Seen{{Where: "the disk", What: fmt.Sprintf("nothing to boot: %v", t.ReportErr)}}, nil
 			case mode == uefiPreferred && t.Request.Path == ImportImage:
 				return []Seen{{Where: "the boot mode", What: "import-image takes legacy-bios and uefi, but not uefi-preferred", Fix: "choose one of them, or import by import-snapshot",
 					Prevents: "InvalidParameterValue"}}, nil

@@ -15,6 +15,7 @@ const (
 func rightArchitecture() Check {
 	return Check{
 		ID: "C06", Title: "programs and kernel are of the architecture that is asked for, and that the path takes", Needs: NeedSystem,
+		Looks:    "the ELF header of /sbin/init or /bin/sh, and the default kernel's header",
 		Levels:   Levels{ImportImage: Fatal, ImportSnapshot: Fatal, EBSDirect: Fatal},
 		Prevents: "no message: instances do not boot",
 		Fix:      "register it for the architecture that it has: --architecture, or build it for the one that you want",

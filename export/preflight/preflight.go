@@ -60,6 +60,7 @@ func (l Levels) On(p Path) Level {
 type Check struct {
 	ID     string // "A03"
 	Title  string // what is right when it passes: "both footers of a VHD agree"
+	Looks  string // at what it looks, for docs/check.md: "the VHD's footer, and the copy of it at the file's start"
 	Levels Levels
 	// Prevents is AWS's own message that failing leads to, verbatim, or, where AWS says nothing, what happens then.
 	Prevents string
