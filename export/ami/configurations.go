@@ -36,7 +36,7 @@ func (j *job) launchTemplates(ctx context.Context, d distribution.Distribution, 
 			err = j.launchTemplate(ctx, at, m, t)
 		}
 		if err != nil {
-			j.fail(at, UpdateLaunchTemplates, fmt.Errorf("launch template %s: %w", t.LaunchTemplateID, account.Explain(err)))
+			j.fail(ctx, at, UpdateLaunchTemplates, fmt.Errorf("launch template %s: %w", t.LaunchTemplateID, account.Explain(err)))
 		}
 	}
 }
@@ -127,11 +127,11 @@ func (j *job) parameters(ctx context.Context, d distribution.Distribution, own *
 		switch {
 		case m != nil:
 			if err := j.parameter(ctx, m, p); err != nil {
-				j.fail(m.site, PutSSMParameters, fmt.Errorf("SSM parameter %s: %w", p.ParameterName, account.Explain(err)))
+				j.fail(ctx, m.site, PutSSMParameters, fmt.Errorf("SSM parameter %s: %w", p.ParameterName, account.Explain(err)))
 			}
 		case slices.Contains(d.AMI.TargetAccountIDs, owner): // it has no AMI, which was told
 		default:
-			j.fail(at, PutSSMParameters, fmt.Errorf("SSM parameter %s: account %s gets no AMI in this region; add it to targetAccountIds", p.ParameterName, owner))
+			j.fail(ctx, at, PutSSMParameters, fmt.Errorf("SSM parameter %s: account %s gets no AMI in this region; add it to targetAccountIds", p.ParameterName, owner))
 		}
 	}
 }
@@ -192,6 +192,6 @@ func (j *job) export(ctx context.Context, d distribution.Distribution, own *made
 		return nil
 	}()
 	if err != nil {
-		j.fail(own.site, ExportAMI, fmt.Errorf("export to bucket %s: %w", to.S3Bucket, account.Explain(err)))
+		j.fail(ctx, own.site, ExportAMI, fmt.Errorf("export to bucket %s: %w", to.S3Bucket, account.Explain(err)))
 	}
 }

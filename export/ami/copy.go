@@ -167,6 +167,8 @@ func findCopy(ctx context.Context, client *ec2.Client, c copying, id string) (st
 				c.name, id)
 		case usable(i.State):
 			return id, nil
+		case i.State != types.ImageStateFailed && i.State != types.ImageStateInvalid && i.State != types.ImageStateError:
+			return "", fmt.Errorf("its copy %s is %s", id, i.State)
 		}
 		if _, err := client.DeregisterImage(ctx, &ec2.DeregisterImageInput{ImageId: &id}); err != nil {
 			return "", fmt.Errorf("deregister %s, which is %s: %w", id, i.State, err)

@@ -109,11 +109,11 @@ func (j *job) tell(s site, image string, percent int, format string, arguments .
 }
 
 // fail notes a failure; no error is none.
-func (j *job) fail(s site, step string, err error) {
+func (j *job) fail(ctx context.Context, s site, step string, err error) {
 	if err == nil {
 		return
 	}
-	f := failure(s, step, err)
+	f := failure(ctx, s, step, err)
 	j.tell(s, "", -1, "failed: %s", f.ErrorMessage)
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -140,12 +140,12 @@ func (j *job) changed(m *made, format string, arguments ...any) {
 func (j *job) region(ctx context.Context, d distribution.Distribution) {
 	at, err := j.site(ctx, d.Region, "")
 	if err != nil {
-		j.fail(at, "", err)
+		j.fail(ctx, at, "", err)
 		return
 	}
 	own, err := j.image(ctx, at, d, nil)
 	if err != nil {
-		j.fail(at, "", err)
+		j.fail(ctx, at, "", err)
 		return
 	}
 	var (
@@ -167,7 +167,7 @@ func (j *job) region(ctx context.Context, d distribution.Distribution) {
 					mu.Unlock()
 				}
 			}
-			j.fail(at, "", err)
+			j.fail(ctx, at, "", err)
 		})
 	}
 	others.Wait()

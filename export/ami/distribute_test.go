@@ -429,12 +429,42 @@ func TestDistributeWaits(t *testing.T) {
 	}
 }
 
+func TestACancelledDistribution(t *testing.T) {
+	w := newWorld(t)
+	w.sim.Faults.Add(ec2sim.Slow("ec2", "CopyImage", time.Minute))
+	ctx, cancel := context.WithCancel(t.Context())
+	w.options.Progress = func(e ami.Event) {
+		if e.Region == home {
+			cancel()
+		}
+	}
+	w.options.Distributions = []distribution.Distribution{{Region: home, AMI: &distribution.AMI{Name: name, AMITags: map[string]string{"New": "yes"}}},
+		{Region: far, AMI: &distribution.AMI{Name: name}}}
+	_, err := ami.Distribute(ctx, w.clients, w.options)
+	var failed *ami.DistributionError
+	if !errors.As(err, &failed) || failed.RegionFailures[len(failed.RegionFailures)-1].Status != ami.Cancelled {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestACopyThatTakesTooLong(t *testing.T) {
+	w := newWorld(t)
+	w.options.Limit = 200 * time.Millisecond
+	w.sim.Faults.Add(ec2sim.Times(-1, ec2sim.Fault{Service: "ec2", Action: "DescribeImages", Region: far, Status: 503, Code: "Unavailable", Message: "overloaded", Skip: 2}))
+	_, err := w.distribute(distribution.Distribution{Region: far, AMI: &distribution.AMI{Name: name}})
+	var failed *ami.DistributionError
+	if !errors.As(err, &failed) || failed.RegionFailures[0].Status != ami.TimedOut ||
+		!strings.Contains(failed.RegionFailures[0].ErrorMessage, "more than 200ms; start the command again to go on waiting") {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestValidateDistributions(t *testing.T) {
 	for want, d := range map[string][]distribution.Distribution{
 		"eu-west-1: the region is named twice":            {{Region: home}, {Region: home}},
 		`eu-west-1: name "a" of the AMI has 1 characters`: {{Region: home, AMI: &distribution.AMI{Name: "a"}}},
-		"amiTags: expand":  {{Region: home, AMI: &distribution.AMI{AMITags: map[string]string{"A": "{{ b }}"}}}},
-		"begins with aws:": {{Region: home, AMI: &distribution.AMI{AMITags: map[string]string{"aws:a": ""}}}},
+		"amiTags: tag A: expand":                          {{Region: home, AMI: &distribution.AMI{AMITags: map[string]string{"A": "{{ b }}"}}}},
+		"begins with aws:":                                {{Region: home, AMI: &distribution.AMI{AMITags: map[string]string{"aws:a": ""}}}},
 		"an encrypted AMI cannot be public": {{Region: home, AMI: &distribution.AMI{KMSKeyID: "k",
 			LaunchPermission: &distribution.LaunchPermission{UserGroups: []string{"all"}}}}},
 	} {

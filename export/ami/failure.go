@@ -71,11 +71,11 @@ func (e *DistributionError) Unwrap() []error {
 }
 
 // failure tells of an error in the service's form.
-func failure(s site, step string, err error) RegionFailure {
+func failure(ctx context.Context, s site, step string, err error) RegionFailure {
 	err = account.Explain(err)
 	f := RegionFailure{Region: s.region, AccountID: s.account, Status: Failed, Step: step, ErrorMessage: err.Error(), Err: err}
 	switch {
-	case errors.Is(err, context.Canceled):
+	case ctx.Err() != nil:
 		f.Status = Cancelled
 	case errors.Is(err, errLate), errors.Is(err, context.DeadlineExceeded):
 		f.Status = TimedOut

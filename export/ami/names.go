@@ -2,7 +2,9 @@ package ami
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -39,6 +41,19 @@ func Expand(text string, v Variables) (string, error) {
 	})
 	if failed != nil {
 		return "", failed
+	}
+	return expanded, nil
+}
+
+// ExpandTags gives tags with their values expanded.
+func ExpandTags(tags map[string]string, v Variables) (map[string]string, error) {
+	expanded := map[string]string{}
+	for _, key := range slices.Sorted(maps.Keys(tags)) {
+		value, err := Expand(tags[key], v)
+		if err != nil {
+			return nil, fmt.Errorf("tag %s: %w", key, err)
+		}
+		expanded[key] = value
 	}
 	return expanded, nil
 }

@@ -95,8 +95,7 @@ func (o Options) Validate() error {
 		_, err := Name(d.AMI.Name, o.Variables)
 		mistake(err != nil, "%w", err)
 		t, err := o.amiTags(d.AMI)
-		mistake(err != nil, "amiTags: %w", err)
-		err = checkTags(t)
+		err = errors.Join(err, checkTags(t))
 		mistake(err != nil, "amiTags: %w", err)
 		mistake(len([]rune(d.AMI.Description)) > maxDescription, "description has more than %d characters", maxDescription)
 		mistake(public(d.AMI.LaunchPermission) && d.AMI.KMSKeyID != "", "an encrypted AMI cannot be public; remove kmsKeyId or the user group all")
@@ -110,18 +109,13 @@ func (o Options) amiTags(a *distribution.AMI) (map[string]string, error) {
 	if t == nil {
 		t = map[string]string{}
 	}
-	for key, text := range a.AMITags {
-		value, err := Expand(text, o.Variables)
-		if err != nil {
-			return nil, err
-		}
-		t[key] = value
-	}
-	return t, nil
+	own, err := ExpandTags(a.AMITags, o.Variables)
+	maps.Copy(t, own)
+	return t, err
 }
 
 // SourceName is the name to register an image under that will then be distributed: the one that it is to have in its region, so that it need not be copied
-// there; or, where a copy is made there all the same because kmsKeyId asks for an encrypted one and the image is not, that with an addition.
+// there; or, where a copy is made there all the same because kmsKeyId asks for one and the image is not encrypted with that very key, that with an addition.
 func SourceName(region string, encrypted bool, distributions []distribution.Distribution, v Variables) (string, error) {
 	const addition = " source"
 	for _, d := range distributions {
