@@ -43,11 +43,11 @@ func (s *Server) Count(service, action string) int {
 // call is a request on its way.
 type call struct {
 	Request
-	http *http.Request
-	key  string // the access key, "" if it is not signed
-	form form   // of the query protocol
-	read atomic.Int64
-	task *Fault // what is to go wrong with the task that it starts, or nil
+	http  *http.Request
+	key   string // the access key, "" if it is not signed
+	form  form   // of the query protocol
+	read  atomic.Int64
+	wrong *Fault // what is to go wrong with the task that it starts, or nil
 }
 
 // scope is the credential of a signature: KEY/DATE/REGION/SERVICE/aws4_request.

@@ -46,7 +46,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case <-r.Context().Done():
 		return
 	}
-	c.task = wrong
+	c.wrong = wrong
 	if wrong.Done {
 		s.answer(httptest.NewRecorder(), c)
 	}

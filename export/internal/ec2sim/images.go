@@ -158,7 +158,7 @@ func items[T any](list []T, item func(T) []element) (elements [][]element) {
 func (d device) item() []element {
 	switch {
 	case d.none:
-		return []element{text("deviceName", d.name), el("noDevice")}
+		return []element{text("deviceName", d.name), list("noDevice")}
 	case d.virtual != "":
 		return []element{text("deviceName", d.name), text("virtualName", d.virtual)}
 	}

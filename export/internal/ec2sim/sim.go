@@ -64,6 +64,7 @@ type Server struct {
 	stores   map[place]*ebs.Store
 	shared   map[string][]string // accounts, or all, that snapshots are shared with
 	images   map[string]*amiImage
+	tasks    map[string]*task
 	tokens   map[string]string // ids that requests with client tokens made
 
 	templates      map[templateVersion]url.Values // launch templates' data
@@ -86,7 +87,7 @@ func Start(tb testing.TB, o Options) *Server {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Server{options: o, tb: tb, ctx: ctx, dir: dir, Faults: new(Faults), accounts: map[string]string{},
-		stores: map[place]*ebs.Store{}, shared: map[string][]string{}, images: map[string]*amiImage{}, tokens: map[string]string{},
+		stores: map[place]*ebs.Store{}, shared: map[string][]string{}, images: map[string]*amiImage{}, tasks: map[string]*task{}, tokens: map[string]string{},
 		templates: map[templateVersion]url.Values{}, blocked: map[place]bool{}, templateTokens: map[string]*httptest.ResponseRecorder{}}
 	s.proxy = s.newProxy()
 	s.actions = s.ec2Actions()
