@@ -1,8 +1,10 @@
 package ebs
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -59,10 +61,8 @@ func (s *Store) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			fault = f
 		}
 	}
-	select {
-	case <-time.After(fault.Delay):
-	case <-r.Context().Done():
-		return
+	if fault.Delay > 0 {
+		wait(r, fault.Delay)
 	}
 	lost := fault.Cut || fault.Status != 0
 	var a *answer
@@ -98,6 +98,16 @@ func (s *Store) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(a.status)
 	json.NewEncoder(w).Encode(a.body)
+}
+
+// wait reads the request and waits, or until its client has gone: which is not noticed before all was read.
+func wait(r *http.Request, d time.Duration) {
+	body, _ := io.ReadAll(io.LimitReader(r.Body, 2*BlockSize))
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	select {
+	case <-time.After(d):
+	case <-r.Context().Done():
+	}
 }
 
 func respond(w http.ResponseWriter, f *failure) {
