@@ -1,0 +1,69 @@
+package preflight
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/ingot-image/ingot/disk/inspect"
+)
+
+// nvmeDriver is R1 too: the root volume of an instance on Nitro is an NVMe disk.
+func nvmeDriver() Check {
+	return Check{
+		ID: "D01", Title: "every kernel finds an NVMe root volume: nvme is built in or in the initramfs (R1)", Needs: NeedSystem,
+		Levels:   Levels{ImportImage: Warning, ImportSnapshot: Fatal, EBSDirect: Fatal},
+		Prevents: "no message: the kernel waits for its root device until it panics, and the instance fails its status check",
+		Fix: "make the initramfs with it: add nvme to /etc/initramfs-tools/modules and run update-initramfs -u -k all, or " +
+			`add_drivers+=" nvme " in /etc/dracut.conf.d/nvme.conf and dracut --regenerate-all --force`,
+		look: func(_ context.Context, t *Target) ([]Seen, error) {
+			return t.earlyDrivers("nvme")
+		},
+	}
+}
+
+// earlyDrivers looks for drivers that each kernel needs before it has its root file system. It is as bad as the check says for the default kernel only.
+func (t *Target) earlyDrivers(names ...string) ([]Seen, error) {
+	var seen []Seen
+	known := false
+	for i := range t.Report.System.Kernels {
+		k := &t.Report.System.Kernels[i]
+		level := Warning
+		if k.Default {
+			level = None
+		}
+		switch {
+		case k.Initrd != nil && k.Initrd.Problem != "" && !slices.ContainsFunc(names, func(name string) bool { return driver(k, name).Kernel != "builtin" }):
+			known = true // whatever is in it
+		case k.Initrd != nil && k.Initrd.Problem != "":
+			known = true
+			seen = append(seen, Seen{Where: k.Initrd.Path, What: k.Initrd.Problem + ": its drivers are not known", Level: level, Prevents: unreadInitramfs})
+		case !k.Modules && k.Initrd == nil: // one without modules has what it has
+		default:
+			known = true
+			for _, name := range names {
+				if d := driver(k, name); d.Kernel != "builtin" && !d.Initrd {
+					where := k.Path
+					if k.Initrd != nil {
+						where = k.Initrd.Path
+					}
+					seen = append(seen, Seen{Where: where, What: fmt.Sprintf("%s is neither in it nor built into kernel %s", name, k.Version), Level: level})
+				}
+			}
+		}
+	}
+	if !known {
+		return nil, fmt.Errorf("no kernel with modules or an initramfs that can be read")
+	}
+	return seen, nil
+}
+
+// driver is what a kernel has of a driver.
+func driver(k *inspect.Kernel, name string) inspect.Driver {
+	for _, d := range k.Drivers {
+		if d.Name == name {
+			return d
+		}
+	}
+	return inspect.Driver{Name: name}
+}
