@@ -2,7 +2,9 @@ package preflight
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 )
 
 // ownIdentity is R9 too: what makes a machine different from others must not be in its image.
@@ -23,7 +25,7 @@ func ownIdentity() Check {
 			}
 			if st, err := t.Root.Lstat(dbusID[1:]); err == nil && st.Mode().IsRegular() && st.Size() > 0 {
 				add(dbusID, "a copy of the machine's id")
-			} else if err != nil && !notThere(err) {
+			} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return nil, err
 			}
 			if len(s.SSH.HostKeys) > 0 {

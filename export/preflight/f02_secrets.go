@@ -2,8 +2,10 @@ package preflight
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path"
 	"strings"
 )
@@ -55,7 +57,7 @@ func secrets() Check {
 					file := path.Join(home, name)
 					if st, err := t.Root.Lstat(file[1:]); err == nil && st.Mode().IsRegular() && st.Size() > 0 {
 						add(file, "%d bytes of credentials or of what somebody typed", st.Size())
-					} else if err != nil && !notThere(err) {
+					} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 						return nil, err
 					}
 				}

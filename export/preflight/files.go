@@ -1,8 +1,10 @@
 package preflight
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path"
 	"slices"
 	"strings"
@@ -15,7 +17,7 @@ const maxRead = 1 << 20
 func (t *Target) text(name string) (string, error) {
 	f, err := t.Root.Open(strings.TrimPrefix(name, "/"))
 	if err != nil {
-		if notThere(err) {
+		if errors.Is(err, fs.ErrNotExist) {
 			err = nil
 		}
 		return "", err
@@ -31,7 +33,7 @@ func (t *Target) text(name string) (string, error) {
 // matches lists what is in a folder of the system whose name matches a pattern, by paths from /.
 func (t *Target) matches(folder, pattern string) ([]string, error) {
 	entries, err := t.Root.ReadDir(strings.TrimPrefix(folder, "/"))
-	if err != nil && !notThere(err) {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	var out []string
