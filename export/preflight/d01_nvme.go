@@ -12,6 +12,7 @@ import (
 func nvmeDriver() Check {
 	return Check{
 		ID: "D01", Title: "every kernel finds an NVMe root volume: nvme is built in or in the initramfs (R1)", Needs: NeedSystem,
+		Looks:    "modules.builtin of each kernel, and the files in its initramfs",
 		Levels:   Levels{ImportImage: Warning, ImportSnapshot: Fatal, EBSDirect: Fatal},
 		Prevents: "no message: the kernel waits for its root device until it panics, and the instance fails its status check",
 		Fix: "make the initramfs with it: add nvme to /etc/initramfs-tools/modules and run update-initramfs -u -k all, or " +

@@ -12,6 +12,7 @@ import (
 func kernelOptions() Check {
 	return Check{
 		ID: "D04", Title: "the kernel's command line has EC2's NVMe time-out, its console, and network names as they were (R3, R5)", Needs: NeedSystem,
+		Looks:    "the default entry's options in grub.cfg, menu.lst or the loader's entries",
 		Levels:   Levels{ImportImage: Warning, ImportSnapshot: Warning, EBSDirect: Warning},
 		Prevents: "no message: the root file system goes read-only when a volume answers late, or the console stays empty",
 		Fix:      "add to GRUB_CMDLINE_LINUX in /etc/default/grub, and run update-grub or grub2-mkconfig: " + strings.Join(wantedOptions, " "), Fixable: true,

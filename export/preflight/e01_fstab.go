@@ -16,6 +16,7 @@ var networkTypes = []string{"nfs", "nfs4", "cifs", "smbfs", "smb3", "ceph", "glu
 func fstab() Check {
 	return Check{
 		ID: "E01", Title: "what fstab mounts is on the disk, by UUID or LABEL, and what may be missing has nofail (R4)", Needs: NeedSystem,
+		Looks:    "/etc/fstab, and the UUIDs and labels of the file systems and partitions",
 		Levels:   Levels{ImportImage: Warning, ImportSnapshot: Warning, EBSDirect: Warning},
 		Prevents: "no message: the boot stops in emergency mode, where nobody can log in",
 		Fix:      "write UUID= of blkid in the device's place, and add nofail to what is not part of the system", Fixable: true,

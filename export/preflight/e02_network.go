@@ -15,6 +15,7 @@ var slotName = regexp.MustCompile(`\b(en[ops]\d[a-z0-9]*|enx[0-9a-f]{12})\b`)
 func networkAnywhere() Check {
 	return Check{
 		ID: "E02", Title: "the network is set up by DHCP, whatever the interface and its MAC address (R8)", Needs: NeedSystem,
+		Looks:    "the files of netplan, systemd-networkd, NetworkManager, ifupdown and ifcfg, and udev's rules",
 		Levels:   Levels{ImportImage: Warning, ImportSnapshot: Fatal, EBSDirect: Fatal},
 		Prevents: "FirstBootFailure: This import request failed because the instance failed to boot and establish network connectivity.",
 		Fix:      "let every interface ask for DHCP, and remove addresses, MAC addresses and udev rules made for one machine", Fixable: true,

@@ -10,6 +10,7 @@ import (
 func cloudInit() Check {
 	return Check{
 		ID: "E03", Title: "cloud-init is installed and enabled, and may use EC2's metadata (R6)", Needs: NeedSystem,
+		Looks:    "cloud-init's program and units, /etc/cloud/cloud.cfg and cloud.cfg.d, ds-identify.cfg, the kernel's command line",
 		Levels:   Levels{ImportImage: Warning, ImportSnapshot: Warning, EBSDirect: Warning},
 		Prevents: "no message: the instance has no key, no user data and no larger root file system",
 		Fix:      "install cloud-init and enable it in a build: a component with apt-get or dnf install cloud-init",

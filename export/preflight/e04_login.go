@@ -10,6 +10,7 @@ import (
 func login() Check {
 	return Check{
 		ID: "E04", Title: "sshd is enabled, the firewall lets it be reached, and there is a user to log in as", Needs: NeedSystem,
+		Looks:    "the units that are enabled, users with keys or passwords, the rules of iptables, nftables and ufw",
 		Levels:   Levels{ImportImage: Warning, ImportSnapshot: Warning, EBSDirect: Warning},
 		Prevents: "no message: nobody can log in to the instance; VM Import makes no ec2-user",
 		Fix:      "install and enable openssh-server, and cloud-init with a default user",

@@ -11,6 +11,7 @@ import (
 func ownIdentity() Check {
 	return Check{
 		ID: "F01", Title: "the image has no identity of its own: machine-id, host keys, cloud-init's state, seeds, logs (R9)", Needs: NeedSystem,
+		Looks:    "/etc/machine-id and its copy, /etc/ssh, /var/lib/cloud, systemd's random seed, /var/log",
 		Levels:   Levels{ImportImage: Warning, ImportSnapshot: Warning, EBSDirect: Warning},
 		Prevents: "no message: instances share host keys and DHCP identities, and cloud-init takes each for the machine that it has seen",
 		Fix:      "cloud-init clean --logs --machine-id --seed, and rm /etc/ssh/ssh_host_*; a build with Ingot does it last of all", Fixable: true,

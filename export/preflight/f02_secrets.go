@@ -22,6 +22,7 @@ var (
 func secrets() Check {
 	return Check{
 		ID: "F02", Title: "no password, key, credential or history is in the image (R10)", Needs: NeedSystem,
+		Looks:    "/etc/shadow, the homes of users, folders of private keys",
 		Levels:   Levels{ImportImage: Warning, ImportSnapshot: Warning, EBSDirect: Warning},
 		Prevents: "no message: whoever may launch the AMI, or copy its snapshot, has it",
 		Fix:      "remove it in a build, and take it for known: make a new one",

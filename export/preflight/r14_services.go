@@ -6,6 +6,7 @@ import "context"
 func clockAndAgents() Check {
 	return Check{
 		ID: "R14", Title: "a service sets the clock, and no tools of another hypervisor are installed", Needs: NeedSystem,
+		Looks:    "the units that are enabled, and the programs of hypervisors' tools",
 		Levels:   Levels{ImportImage: Warning, ImportSnapshot: Warning, EBSDirect: Warning},
 		Prevents: "no message: signed requests fail when the clock is wrong, and tools of another hypervisor may hang at the boot",
 		Fix:      "install chrony with the server 169.254.169.123 in a build, and remove VMware Tools or VirtualBox Guest Additions",

@@ -9,6 +9,7 @@ import (
 func securityLabels() Check {
 	return Check{
 		ID: "R15", Title: "if SELinux enforces, its policy is there and files are labelled", Needs: NeedSystem,
+		Looks:    "/etc/selinux and /.autorelabel",
 		Levels:   Levels{ImportImage: Warning, ImportSnapshot: Warning, EBSDirect: Warning},
 		Prevents: "no message: services may not start, and nobody can log in",
 		Fix:      "touch /.autorelabel: the first boot labels all files, once and slowly",

@@ -12,6 +12,7 @@ import (
 func checkedFileSystems() Check {
 	return Check{
 		ID: "R16", Title: "e2fsck finds nothing wrong with the file systems (journals: B07)", Needs: NeedDisk,
+		Looks:    "all of ext2, ext3 and ext4 by e2fsck -fn, in raw disks",
 		Levels:   Levels{ImportImage: Warning, ImportSnapshot: Warning, EBSDirect: Warning},
 		Prevents: "FirstBootFailure",
 		Fix:      "let e2fsck -fy repair it, and look at what it says", Fixable: true,
