@@ -1,0 +1,79 @@
+package vmimport
+
+import (
+	"encoding/json"
+	"strings"
+)
+
+// Service is who takes the role on, in every partition.
+const service = "vmie.amazonaws.com"
+
+// Document is a policy document of IAM (IAM User Guide, "Grammar of the IAM JSON policy language"), as far as it is written here.
+type Document struct {
+	Version   string
+	Statement []Statement
+}
+
+// Statement is one of a document.
+type Statement struct {
+	Effect    string
+	Principal map[string]string            `json:",omitempty"`
+	Action    []string                     `json:",omitempty"`
+	Resource  []string                     `json:",omitempty"`
+	Condition map[string]map[string]string `json:",omitempty"`
+}
+
+// String is the document as it is sent and shown.
+func (d Document) String() string {
+	text, err := json.MarshalIndent(d, "", "  ")
+	if err != nil {
+		panic(err) // a document of strings
+	}
+	return string(text)
+}
+
+const documentVersion = "2012-10-17"
+
+// TrustPolicy lets VM Import/Export take the role on (VM Import/Export User Guide, "Required service role").
+func TrustPolicy() Document {
+	return Document{documentVersion, []Statement{{
+		Effect: "Allow", Principal: map[string]string{"Service": service}, Action: []string{"sts:AssumeRole"},
+		Condition: map[string]map[string]string{"StringEquals": {"sts:Externalid": "vmimport"}},
+	}}}
+}
+
+// RolePolicy lets the role read and write the bucket and make snapshots and images, and with keys use them (same page). The partition is that of
+// the region: aws, aws-cn, aws-us-gov.
+func RolePolicy(partition, bucket string, keyARNs []string) Document {
+	arn := "arn:" + partition + ":s3:::" + bucket
+	resources := []string{arn, arn + "/*"}
+	d := Document{documentVersion, []Statement{
+		{Effect: "Allow", Action: importActions(), Resource: resources},
+		{Effect: "Allow", Action: append(importActions(), exportActions()...), Resource: resources},
+		{Effect: "Allow", Action: []string{"ec2:ModifySnapshotAttribute", "ec2:CopySnapshot", "ec2:RegisterImage", "ec2:Describe*"}, Resource: []string{"*"}},
+	}}
+	if len(keyARNs) > 0 {
+		d.Statement = append(d.Statement, Statement{Effect: "Allow", Action: keyActions(), Resource: keyARNs})
+	}
+	return d
+}
+
+// What the role does with the bucket on imports and, besides, on exports, and with keys.
+func importActions() []string {
+	return []string{"s3:GetBucketLocation", "s3:GetObject", "s3:ListBucket"}
+}
+func exportActions() []string { return []string{"s3:PutObject", "s3:GetBucketAcl"} }
+func keyActions() []string {
+	return []string{"kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*"}
+}
+
+// partition gives the partition of a region (AWS General Reference, "Amazon Resource Names").
+func partition(region string) string {
+	switch {
+	case strings.HasPrefix(region, "cn-"):
+		return "aws-cn"
+	case strings.HasPrefix(region, "us-gov-"):
+		return "aws-us-gov"
+	}
+	return "aws"
+}

@@ -1,0 +1,214 @@
+package vmimport
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"github.com/ingot-image/ingot/export/account"
+	exports3 "github.com/ingot-image/ingot/export/s3"
+)
+
+// SetupOptions say what an account gets.
+type SetupOptions struct {
+	Bucket    string   // default DefaultBucket's
+	Prefix    string   // of what is temporary in it, default "ingot/"
+	RoleName  string   // default DefaultRole
+	KMSKeyIDs []string // ARNs of keys that the role may use
+}
+
+// State is what a step of a set-up comes down to.
+type State string
+
+// The states.
+const (
+	There  State = "there"  // it is there and right, and left as it is
+	Create State = "create" // it is missing, and made
+	Mend   State = "mend"   // it is there and lacks something, which is added
+	Wrong  State = "wrong"  // it stands in the way, and only its owner can change that
+)
+
+// Step is one of a set-up. None deletes anything.
+type Step struct {
+	State    State  `json:"state"`
+	What     string `json:"what"`               // "bucket images"
+	Detail   string `json:"detail"`             // what is done, or what is wrong
+	Document string `json:"document,omitempty"` // the whole policy document as it will be
+	Action   string `json:"action,omitempty"`   // the API's that does it: s3:CreateBucket
+
+	apply func(ctx context.Context) error
+}
+
+// SetupPlan is what is going to be done.
+type SetupPlan struct {
+	AccountID string `json:"accountId"`
+	Region    string `json:"region"`
+	Bucket    string `json:"bucket"`
+	RoleName  string `json:"roleName"`
+	Steps     []Step `json:"steps"`
+}
+
+// Changes are the steps that change something.
+func (p *SetupPlan) Changes() []Step {
+	return slices.DeleteFunc(slices.Clone(p.Steps), func(s Step) bool { return s.apply == nil })
+}
+
+// Wrong are the steps that stand in the way.
+func (p *SetupPlan) Wrong() []Step {
+	return slices.DeleteFunc(slices.Clone(p.Steps), func(s Step) bool { return s.State != Wrong })
+}
+
+// Apply does what the plan says, in order, and tells each step that is done. It does nothing if something stands in the way. A plan whose
+// application broke off is made and applied again.
+func (p *SetupPlan) Apply(ctx context.Context, done func(Step)) error {
+	if wrong := p.Wrong(); len(wrong) > 0 {
+		return fmt.Errorf("set up AWS: %s: %s", wrong[0].What, wrong[0].Detail)
+	}
+	for _, s := range p.Changes() {
+		if err := s.apply(ctx); err != nil {
+			if ctx.Err() != nil {
+				err = context.Cause(ctx)
+			}
+			return fmt.Errorf("set up AWS: %s: %s: %w; run ingot aws setup again to go on", s.What, s.Action, account.Explain(err))
+		}
+		if done != nil {
+			done(s)
+		}
+	}
+	return nil
+}
+
+// PlanSetup looks at what is there, and plans the bucket and the role that imports by VM Import need. It changes nothing.
+func PlanSetup(ctx context.Context, cfg aws.Config, o SetupOptions) (*SetupPlan, error) {
+	identity, err := sts.NewFromConfig(cfg).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	if err != nil {
+		return nil, fmt.Errorf("plan AWS set-up: %w", account.Explain(err))
+	}
+	p := &SetupPlan{AccountID: value(identity.Account), Region: cfg.Region, RoleName: cmp.Or(o.RoleName, DefaultRole)}
+	p.Bucket = cmp.Or(o.Bucket, DefaultBucket(p.AccountID, p.Region))
+	b := &bucketSetup{client: exports3.NewClient(cfg), name: p.Bucket, region: p.Region, owner: p.AccountID, prefix: cmp.Or(o.Prefix, "ingot/")}
+	if p.Steps, err = b.plan(ctx); err != nil {
+		return nil, fmt.Errorf("plan AWS set-up: bucket %s: %w", p.Bucket, account.Explain(err))
+	}
+	r := &roleSetup{client: iam.NewFromConfig(cfg), name: p.RoleName, partition: partition(p.Region), bucket: p.Bucket, prefix: b.prefix, keys: o.KMSKeyIDs}
+	steps, err := r.plan(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("plan AWS set-up: role %s: %w", p.RoleName, account.Explain(err))
+	}
+	p.Steps = append(p.Steps, steps...)
+	return p, nil
+}
+
+// roleSetup plans the role.
+type roleSetup struct {
+	client                  *iam.Client
+	name, partition, bucket string
+	prefix                  string
+	keys                    []string
+}
+
+func (r *roleSetup) plan(ctx context.Context) ([]Step, error) {
+	there, err := readRole(ctx, r.client, r.name)
+	if err != nil {
+		return nil, err
+	}
+	if there == nil {
+		return r.create(), nil
+	}
+	trust, err := r.mendTrust(there)
+	if err != nil {
+		return nil, err
+	}
+	policy, err := r.mendPolicy(there)
+	return []Step{trust, policy}, err
+}
+
+func (r *roleSetup) create() []Step {
+	trust, policy := TrustPolicy().String(), RolePolicy(r.partition, r.bucket, r.keys).String()
+	return []Step{{
+		State: Create, What: "role " + r.name, Detail: "make it, for VM Import/Export to take on", Document: trust, Action: "iam:CreateRole",
+		apply: func(ctx context.Context) error {
+			_, err := r.client.CreateRole(ctx, &iam.CreateRoleInput{RoleName: &r.name, AssumeRolePolicyDocument: &trust, Description: aws.String("VM Import/Export, made by ingot aws setup")})
+			return err
+		},
+	}, r.put(Create, r.name, policy, "give it what AWS documents for imports and exports")}
+}
+
+// mendTrust adds the statement that lets VM Import/Export in, beside those that are there.
+func (r *roleSetup) mendTrust(there *role) (Step, error) {
+	s := Step{State: There, What: "trust of role " + r.name, Detail: "VM Import/Export can take it on"}
+	why, err := there.distrust()
+	if err != nil || why == "" {
+		return s, err
+	}
+	document, err := addStatements(there.trust, TrustPolicy().Statement)
+	if err != nil {
+		return s, err
+	}
+	s.State, s.Detail, s.Document, s.Action = Mend, why+": add a statement that does", document, "iam:UpdateAssumeRolePolicy"
+	s.apply = func(ctx context.Context) error {
+		_, err := r.client.UpdateAssumeRolePolicy(ctx, &iam.UpdateAssumeRolePolicyInput{RoleName: &r.name, PolicyDocument: &document})
+		return err
+	}
+	return s, nil
+}
+
+// mendPolicy adds an inline policy of its own with what the others do not allow.
+func (r *roleSetup) mendPolicy(there *role) (Step, error) {
+	s := Step{State: There, What: "policies of role " + r.name, Detail: "they allow what imports into the bucket need"}
+	missing, _, err := there.lacks(wants(r.partition, r.bucket, r.prefix, r.keys))
+	if err != nil || len(missing) == 0 {
+		return s, err
+	}
+	document, name := RolePolicy(r.partition, r.bucket, r.keys).String(), "ingot-"+r.bucket
+	if old, twice := there.inline[name]; twice {
+		if document, err = addStatements(old, RolePolicy(r.partition, r.bucket, r.keys).Statement); err != nil {
+			return s, err
+		}
+	}
+	return r.put(Mend, name, document, fmt.Sprintf("it is not allowed %s: add the policy %s", strings.Join(missing, ", "), name)), nil
+}
+
+func (r *roleSetup) put(state State, policy, document, detail string) Step {
+	return Step{State: state, What: "policies of role " + r.name, Detail: detail, Document: document, Action: "iam:PutRolePolicy",
+		apply: func(ctx context.Context) error {
+			_, err := r.client.PutRolePolicy(ctx, &iam.PutRolePolicyInput{RoleName: &r.name, PolicyName: &policy, PolicyDocument: &document})
+			return err
+		}}
+}
+
+// addStatements gives a document with further statements. What is in it already stays as it is.
+func addStatements(old string, more []Statement) (string, error) {
+	if _, err := readDocument(old); err != nil {
+		return "", err
+	}
+	var document map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(plain(old)), &document); err != nil {
+		return "", err
+	}
+	var statements oneOrMore[json.RawMessage]
+	if err := json.Unmarshal(document["Statement"], &statements); err != nil {
+		return "", errors.New("a policy document without statements")
+	}
+	for _, s := range more {
+		data, err := json.Marshal(s)
+		if err != nil {
+			return "", err
+		}
+		statements = append(statements, data)
+	}
+	var err error
+	if document["Statement"], err = json.Marshal(statements); err != nil {
+		return "", err
+	}
+	text, err := json.MarshalIndent(document, "", "  ")
+	return string(text), err
+}
