@@ -19,7 +19,9 @@ type RehearsalOptions struct {
 	// File is a disk image of any format that disk.Open reads; it is never written to. Format is its format, empty: what it is by itself.
 	File   string
 	Format disk.Format
-	// Firmware to boot it by, once by each. Empty: what EC2 boots an AMI by that was registered without a boot mode, BIOS, or UEFI where the disk cannot.
+	// BootMode is what the AMI will be registered with: legacy-bios, uefi, uefi-preferred (both, if the disk can) or empty (BIOS, or UEFI where the disk
+	// cannot). Firmware, if given, is what to boot it by instead, once by each.
+	BootMode string
 	Firmware []qemu.FirmwareKind
 	// Accelerator is auto (or empty), kvm or tcg. CPUs and MemoryMiB are the VM's; 0 is 2 and 2048.
 	Accelerator     string
@@ -165,16 +167,8 @@ func (r *rehearsal) prepare(ctx context.Context) error {
 			r.root = f.Space.Size
 		}
 	}
-	if len(o.Firmware) == 0 {
-		switch can := report.Boot.Firmware; {
-		case slices.Contains(can, inspect.BIOS):
-			o.Firmware = []qemu.FirmwareKind{qemu.BIOS}
-		case slices.Contains(can, inspect.UEFI):
-			o.Firmware = []qemu.FirmwareKind{qemu.UEFI}
-		default:
-			// To be told as what it is by the one that tries.
-			o.Firmware = []qemu.FirmwareKind{qemu.BIOS}
-		}
+	if can := report.Boot.Firmware; len(o.Firmware) == 0 {
+		o.Firmware = registeredFirmware(o.BootMode, bootModes{bios: slices.Contains(can, inspect.BIOS), uefi: slices.Contains(can, inspect.UEFI)})
 	}
 	r.image = disk.Image{Path: o.File, Format: cmp.Or(d.Info.Format, o.Format)}
 	if _, ok := disk.Driver(r.image.Format); ok && len(d.Within) == 0 {

@@ -24,7 +24,7 @@ import (
 const (
 	metadataLimit = 2 * time.Minute  // until the first request
 	userDataLimit = 3 * time.Minute  // from there until the user data has told what it sees
-	silentLimit   = 15 * time.Second // for a request after the login prompt, which comes after it on every system with cloud-init
+	silentLimit   = 4 * time.Second  // for a request after the login prompt, which comes after it on every system with cloud-init
 	lastLimit     = 2 * time.Second  // for the user data's words after cloud-init's last
 	loginLimit    = 20 * time.Second // for a login by SSH
 )

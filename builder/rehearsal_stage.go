@@ -37,12 +37,13 @@ func (j *job) rehearse(ctx context.Context, files []file) ([]Test, error) {
 	return tests, nil
 }
 
-// registeredFirmware is what EC2 boots an AMI by that is registered with a boot mode: uefi-preferred goes by the instance type. Without one it is BIOS, if the disk can.
+// registeredFirmware is what EC2 boots an AMI by that is registered with a boot mode: uefi-preferred goes by the instance type. Without one it is BIOS, if the
+// disk can, and for a disk that can nothing, which the boot then shows.
 func registeredFirmware(bootMode string, modes bootModes) []qemu.FirmwareKind {
 	switch {
 	case bootMode == "uefi-preferred" && modes.bios:
 		return []qemu.FirmwareKind{qemu.UEFI, qemu.BIOS}
-	case bootMode == "uefi" || bootMode == "uefi-preferred" || bootMode == "" && !modes.bios:
+	case bootMode == "uefi" || bootMode == "uefi-preferred" || bootMode == "" && modes.uefi && !modes.bios:
 		return []qemu.FirmwareKind{qemu.UEFI}
 	}
 	return []qemu.FirmwareKind{qemu.BIOS}

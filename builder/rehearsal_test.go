@@ -178,7 +178,7 @@ func TestRegisteredFirmware(t *testing.T) {
 		want  string
 	}{
 		{"", both, "[bios]"}, {"", uefi, "[uefi]"}, {"legacy-bios", both, "[bios]"}, {"uefi", both, "[uefi]"},
-		{"uefi-preferred", both, "[uefi bios]"}, {"uefi-preferred", uefi, "[uefi]"}, {"legacy-bios", uefi, "[bios]"},
+		{"uefi-preferred", both, "[uefi bios]"}, {"uefi-preferred", uefi, "[uefi]"}, {"legacy-bios", uefi, "[bios]"}, {"", bootModes{}, "[bios]"},
 	} {
 		if got := fmt.Sprint(registeredFirmware(c.mode, c.modes)); got != c.want {
 			t.Errorf("%q of %+v: %s, want %s", c.mode, c.modes, got, c.want)

@@ -18,7 +18,6 @@ import (
 // rehearsalFlags are those of ingot check that are about booting the image.
 type rehearsalFlags struct {
 	boot        bool
-	firmware    []string
 	accelerator string
 	cpus        int
 	memoryMiB   int
@@ -27,7 +26,6 @@ type rehearsalFlags struct {
 
 func (f *rehearsalFlags) add(flags *pflag.FlagSet) {
 	flags.BoolVar(&f.boot, "boot", false, "boot the image as EC2 would, in a VM with a metadata service, and tell whether cloud-init, key, user data, root file system and console come right")
-	flags.StringSliceVar(&f.firmware, "firmware", nil, "with --boot: bios, uefi or both, as the AMI will be registered (default: bios, or uefi where the disk cannot)")
 	flags.StringVar(&f.accelerator, "accelerator", "auto", "with --boot: auto, kvm or tcg")
 	flags.IntVar(&f.cpus, "vcpus", 0, "with --boot: virtual CPUs (default: 2)")
 	flags.IntVar(&f.memoryMiB, "memory", 0, "with --boot: memory in MiB (default: 2048)")
@@ -36,25 +34,17 @@ func (f *rehearsalFlags) add(flags *pflag.FlagSet) {
 
 // check finds mistakes among the flags that were given.
 func (f *rehearsalFlags) check(flags *pflag.FlagSet) error {
-	for _, name := range []string{"firmware", "accelerator", "vcpus", "memory", "console"} {
+	for _, name := range []string{"accelerator", "vcpus", "memory", "console"} {
 		if flags.Changed(name) && !f.boot {
 			return usageError{fmt.Errorf("--%s is about --boot, which is not given", name)}
-		}
-	}
-	for _, kind := range f.firmware {
-		if kind != string(qemu.BIOS) && kind != string(qemu.UEFI) {
-			return usageError{fmt.Errorf("--firmware %q: must be bios or uefi", kind)}
 		}
 	}
 	return nil
 }
 
-// rehearse boots the image in a file. What goes on is told on standard error.
-func (f *rehearsalFlags) rehearse(ctx context.Context, b *builder.Builder, file string) (_ *builder.Rehearsal, err error) {
-	o := builder.RehearsalOptions{File: file, Accelerator: f.accelerator, CPUs: f.cpus, MemoryMiB: f.memoryMiB}
-	for _, kind := range f.firmware {
-		o.Firmware = append(o.Firmware, qemu.FirmwareKind(kind))
-	}
+// rehearse boots the image in a file, as its AMI will be registered. What goes on is told on standard error.
+func (f *rehearsalFlags) rehearse(ctx context.Context, b *builder.Builder, file, bootMode string) (_ *builder.Rehearsal, err error) {
+	o := builder.RehearsalOptions{File: file, BootMode: bootMode, Accelerator: f.accelerator, CPUs: f.cpus, MemoryMiB: f.memoryMiB}
 	if f.console != "" {
 		log, err := os.Create(f.console)
 		if err != nil {
