@@ -79,9 +79,9 @@ type Rehearsal struct {
 	Boots       []Boot `json:"boots"`
 }
 
-// Passed tells whether every check passed in every boot.
+// Passed tells whether every check passed in every boot; what was not rehearsed has not failed.
 func (r *Rehearsal) Passed() bool {
-	return !slices.ContainsFunc(r.Boots, func(b Boot) bool { return !b.Passed })
+	return r == nil || !slices.ContainsFunc(r.Boots, func(b Boot) bool { return !b.Passed })
 }
 
 // rehearsalGrowth is by how much the volume is larger than the image at least: enough for file systems to show it in spite of what they take for themselves.

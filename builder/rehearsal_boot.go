@@ -29,6 +29,9 @@ const (
 	loginLimit    = 20 * time.Second // for a login by SSH
 )
 
+// consoleLines is how many of the console's last lines are told of a boot that failed.
+const consoleLines = 40
+
 // The network of an EC2 instance as QEMU's user network can give it: the metadata service must be in the guest's own network.
 var (
 	instanceNetwork = netip.MustParsePrefix("169.254.0.0/16")
@@ -49,7 +52,6 @@ type observation struct {
 	size     int64 // of the image in bytes
 	volume   int64 // of the volume
 	root     int64 // of the root file system before, 0 if unknown
-	prompted bool
 }
 
 // boot boots the image once.
@@ -101,7 +103,7 @@ func (r *rehearsal) boot(ctx context.Context, firmware qemu.FirmwareKind) (*Boot
 	}
 	o.kernel, o.init, o.final = report.said()
 	o.requests = service.Requests()
-	boot := &Boot{Firmware: firmware}
+	boot := &Boot{Firmware: firmware, Console: vm.Console().Tail(consoleLines)}
 	if o.told == nil {
 		r.doing(firmware, "reading what the guest left on its disk")
 		o.left, o.leftErr = r.after(ctx, vm, overlay, key)
@@ -110,8 +112,8 @@ func (r *rehearsal) boot(ctx context.Context, firmware qemu.FirmwareKind) (*Boot
 		return nil, context.Cause(ctx)
 	}
 	boot.Checks = o.checks()
-	if boot.Passed = len(boot.Failed()) == 0; !boot.Passed {
-		boot.Console = vm.Console().Tail(40)
+	if boot.Passed = len(boot.Failed()) == 0; boot.Passed {
+		boot.Console = nil
 	}
 	boot.DurationMS = time.Since(began).Milliseconds()
 	return boot, errors.Join(vm.Close(), ctx.Err())
@@ -166,7 +168,7 @@ func (r *rehearsal) watch(ctx context.Context, firmware qemu.FirmwareKind, vm *q
 			case <-report.ended:
 				return nil
 			case <-prompt:
-				o.prompted, prompt = true, nil
+				prompt = nil
 				silent = time.After(r.accelerator.Limit(silentLimit))
 			case <-silent:
 				return nil

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ingot-image/ingot/builder"
 	"github.com/ingot-image/ingot/disk"
 	"github.com/ingot-image/ingot/disk/inspect"
 	"github.com/ingot-image/ingot/export/distribution"
@@ -18,10 +19,17 @@ import (
 // statusFatal is the exit status of an image that must not be imported as it is.
 const statusFatal = exitStatus(1)
 
+// checked is what ingot check prints as JSON.
+type checked struct {
+	*preflight.Report
+	Rehearsal *builder.Rehearsal `json:"rehearsal,omitempty"`
+}
+
 // checkOptions are what ingot check is told besides the image.
 type checkOptions struct {
 	path, architecture, bootMode, format string
 	shared, noVM, json, all              bool
+	rehearsalFlags
 }
 
 func newCheck() *cobra.Command {
@@ -31,15 +39,19 @@ func newCheck() *cobra.Command {
 		Short: "Tell what would keep a disk image from becoming an AMI, before it is uploaded",
 		Long: `Check reads a disk image, raw, qcow2, VMDK, VHD or OVA, or an image of the catalog by NAME/VERSION, and
 tells what would make its import to AWS fail, or its AMI come up deaf: each finding with what was seen
-and where, the message of AWS that it prevents, and what to do. Nothing of the image is started, nothing
-in it is changed. XFS and Btrfs are read in a VM. docs/check.md lists the checks.
+and where, the message of AWS that it prevents, and what to do. Nothing in the image is changed, and nothing
+of it is started but with --boot. XFS and Btrfs are read in a VM. docs/check.md lists the checks.
+
+With --boot the image is also booted as EC2 would boot the AMI, in a throwaway VM with a metadata service:
+cloud-init's Ec2 source, the key, user data, the root file system and the console. See docs/rehearsal.md.
 
 How bad a finding is depends on the path: import-image has AWS look into the image and change it,
 import-snapshot and ebs-direct take it as it is, and one that cannot boot becomes an AMI that cannot.
 
-Exit status: 0 nothing fatal was found; 1 something fatal was; 2 a mistake, or a disk that cannot be read.`,
+Exit status: 0 nothing fatal was found; 1 something fatal was, or the rehearsal failed; 2 a mistake, or a disk that cannot be read.`,
 		Example: `  ingot check web.vmdk
   ingot check web-server/1.0.x --path ebs-direct --boot-mode uefi-preferred
+  ingot check web.qcow2 --boot
   ingot check windows.ova --path import-image --json`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -48,19 +60,24 @@ Exit status: 0 nothing fatal was found; 1 something fatal was; 2 a mistake, or a
 				return err
 			}
 			defer target.Close()
-			report, err := preflight.Run(cmd.Context(), target)
-			if err != nil {
+			var c checked
+			if c.Report, err = preflight.Run(cmd.Context(), target); err != nil {
 				return err
 			}
+			if f.boots(target) {
+				if c.Rehearsal, err = f.rehearse(cmd.Context(), target.File, f.bootMode); err != nil {
+					return err
+				}
+			}
 			if f.json {
-				err = printJSON(cmd.OutOrStdout(), report)
+				err = printJSON(cmd.OutOrStdout(), c)
 			} else {
-				err = printChecked(cmd.OutOrStdout(), report, f.all)
+				err = errors.Join(printChecked(cmd.OutOrStdout(), c.Report, f.all), printRehearsal(cmd.OutOrStdout(), c.Rehearsal))
 			}
 			switch {
 			case err != nil:
 				return err
-			case report.Fatal():
+			case c.Fatal() || !c.Rehearsal.Passed():
 				return statusFatal
 			case target.DiskErr != nil: // nothing fatal, because next to nothing was looked at
 				return fmt.Errorf("what is on the disk was not checked: %w", target.DiskErr)
@@ -77,6 +94,7 @@ Exit status: 0 nothing fatal was found; 1 something fatal was; 2 a mistake, or a
 	flags.BoolVar(&f.noVM, "no-vm", false, "start no VM to read XFS and Btrfs")
 	flags.BoolVar(&f.json, "json", false, "print JSON, with every check")
 	flags.BoolVar(&f.all, "all", false, "list the checks that passed or were skipped, too")
+	f.add(flags)
 	return cmd
 }
 
@@ -117,6 +135,7 @@ func (f *checkOptions) request() (preflight.Request, error) {
 	one("path", f.path, distribution.Paths()...)
 	one("architecture", f.architecture, "x86_64", "arm64")
 	one("boot-mode", f.bootMode, "legacy-bios", "uefi", "uefi-preferred")
+	wrong = append(wrong, f.mistakes()...)
 	r := preflight.Request{Path: preflight.Path(f.path), Architecture: f.architecture, BootMode: f.bootMode, Shared: f.shared}
 	if f.format != "" {
 		format, err := disk.ParseFormat(f.format)

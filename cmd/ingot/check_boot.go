@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/ingot-image/ingot/builder"
+	"github.com/ingot-image/ingot/export/preflight"
 	"github.com/ingot-image/ingot/qemu"
 )
 
@@ -25,25 +28,33 @@ type rehearsalFlags struct {
 }
 
 func (f *rehearsalFlags) add(flags *pflag.FlagSet) {
-	flags.BoolVar(&f.boot, "boot", false, "boot the image as EC2 would, in a VM with a metadata service, and tell whether cloud-init, key, user data, root file system and console come right")
-	flags.StringVar(&f.accelerator, "accelerator", "auto", "with --boot: auto, kvm or tcg")
-	flags.IntVar(&f.cpus, "vcpus", 0, "with --boot: virtual CPUs (default: 2)")
-	flags.IntVar(&f.memoryMiB, "memory", 0, "with --boot: memory in MiB (default: 2048)")
-	flags.StringVar(&f.console, "console", "", "with --boot: a file for what the guest prints on its serial console")
+	flags.BoolVar(&f.boot, "boot", false, "boot the image as EC2 would, too")
+	flags.StringVar(&f.accelerator, "accelerator", "auto", "of --boot: auto, kvm or tcg")
+	flags.IntVar(&f.cpus, "vcpus", 0, "of --boot: virtual CPUs (default: 2)")
+	flags.IntVar(&f.memoryMiB, "memory", 0, "of --boot: memory in MiB (default: 2048)")
+	flags.StringVar(&f.console, "console", "", "of --boot: a file for what the guest prints on its serial console")
 }
 
-// check finds mistakes among the flags that were given.
-func (f *rehearsalFlags) check(flags *pflag.FlagSet) error {
-	for _, name := range []string{"accelerator", "vcpus", "memory", "console"} {
-		if flags.Changed(name) && !f.boot {
-			return usageError{fmt.Errorf("--%s is about --boot, which is not given", name)}
-		}
+// mistakes are those among the flags.
+func (f *rehearsalFlags) mistakes() (wrong []error) {
+	if !f.boot && (f.accelerator != "auto" || f.cpus != 0 || f.memoryMiB != 0 || f.console != "") {
+		wrong = append(wrong, errors.New("--accelerator, --vcpus, --memory and --console are about --boot, which is not given"))
 	}
-	return nil
+	if !slices.Contains([]string{"auto", qemu.KVM, qemu.TCG}, f.accelerator) {
+		wrong = append(wrong, fmt.Errorf("--accelerator %s: use auto, kvm, tcg", f.accelerator))
+	}
+	return wrong
 }
+
+// boots tells whether an image is to be booted: a file that is no disk has failed checks that say so.
+func (f *rehearsalFlags) boots(t *preflight.Target) bool { return f.boot && t.Disk != nil }
 
 // rehearse boots the image in a file, as its AMI will be registered. What goes on is told on standard error.
-func (f *rehearsalFlags) rehearse(ctx context.Context, b *builder.Builder, file, bootMode string) (_ *builder.Rehearsal, err error) {
+func (f *rehearsalFlags) rehearse(ctx context.Context, file, bootMode string) (_ *builder.Rehearsal, err error) {
+	b, err := newBuilder()
+	if err != nil {
+		return nil, err
+	}
 	o := builder.RehearsalOptions{File: file, BootMode: bootMode, Accelerator: f.accelerator, CPUs: f.cpus, MemoryMiB: f.memoryMiB}
 	if f.console != "" {
 		log, err := os.Create(f.console)
@@ -67,31 +78,37 @@ func (f *rehearsalFlags) rehearse(ctx context.Context, b *builder.Builder, file,
 	return r, err
 }
 
-// printRehearsal tells what came of it: each check with what was seen, and what to do about those that failed.
-func printRehearsal(w io.Writer, r *builder.Rehearsal) {
+// printRehearsal tells what came of it: each check with what was seen, and what to do about those that failed. r may be nil.
+func printRehearsal(w io.Writer, r *builder.Rehearsal) error {
+	var text strings.Builder
+	if r == nil {
+		return nil
+	}
 	for _, boot := range r.Boots {
 		word := "passed"
 		if n := len(boot.Failed()); n > 0 {
 			word = counted(n, "check") + " failed"
 		}
-		fmt.Fprintf(w, "rehearsal by %s: %s (%v)\n", boot.Firmware, word, (time.Duration(boot.DurationMS) * time.Millisecond).Round(time.Second))
+		fmt.Fprintf(&text, "rehearsal by %s: %s (%v)\n", boot.Firmware, word, (time.Duration(boot.DurationMS) * time.Millisecond).Round(time.Second))
 		for _, c := range boot.Checks {
 			mark := "ok  "
 			if !c.Passed {
 				mark = "FAIL"
 			}
-			fmt.Fprintf(w, "  %s  %-14s  %s\n", mark, c.Name, printable(c.Seen))
+			fmt.Fprintf(&text, "  %s  %-14s  %s\n", mark, c.Name, printable(c.Seen))
 			if c.Fix != "" {
-				fmt.Fprintf(w, "        %-14s  fix: %s\n", "", printable(c.Fix))
+				fmt.Fprintf(&text, "        %-14s  fix: %s\n", "", printable(c.Fix))
 			}
 		}
 		if len(boot.Console) > 0 {
-			fmt.Fprintln(w, "  the console's last lines:")
+			fmt.Fprintln(&text, "  the console's last lines:")
 			for _, line := range boot.Console {
-				fmt.Fprintf(w, "    | %s\n", printable(line))
+				fmt.Fprintf(&text, "    | %s\n", printable(line))
 			}
 		}
 	}
+	_, err := io.WriteString(w, text.String())
+	return err
 }
 
 // relayCommand is what QEMU runs for a guest's connection to a service of ours. People have no use for it.
