@@ -13,19 +13,22 @@ import (
 //	finalise    make an image out of the instance, trim, shut down in order
 //	flatten     turn the overlay into the files that were asked for, beside their final place
 //	test        boot those very files in throwaway VMs and run the components' test phases
-//	distribute  move the files into place with their manifest, and record the image
+//	distribute  move the files into place with their manifest, record the image, and bring it where the recipe wants it besides: to AWS
 //
 // Mistakes of the recipe or its components are returned as component.Problems, and nothing has been changed then. Every
 // other failure is a *Failure. When Build returns, nothing of it is left running, and nothing is left on disk but a
-// finished image, its logs, cached bases and layers. If the very image is there already, its manifest is returned at once, and nothing
-// is changed.
+// finished image, its logs, cached bases and layers. If the very image is there already nothing is built, and what is missing where it
+// is to go is done. An image that cannot be brought there is finished all the same: its manifest is returned with the failure.
 func (b *Builder) Build(ctx context.Context, o Options) (manifest *Manifest, err error) {
 	j := b.newJob(o)
 	defer func() { err = j.end(ctx, manifest, err) }()
 
 	plan, err := stage(ctx, j, StageResolve, j.resolve)
-	if err != nil || j.reused != nil {
-		return j.reused, err
+	if err != nil {
+		return nil, err
+	}
+	if j.reused != nil {
+		return j.reused, j.releaseAgain(ctx)
 	}
 	parent, err := stage(ctx, j, StageBase, j.base)
 	if err != nil {
@@ -51,11 +54,12 @@ func (b *Builder) Build(ctx context.Context, o Options) (manifest *Manifest, err
 	if err != nil {
 		return nil, j.keepFailed(err, files, tests)
 	}
-	manifest, err = stage(ctx, j, StageDistribute, func(ctx context.Context) (*Manifest, error) {
-		return j.distribute(ctx, j.manifest(plan, parent, facts, tests), files)
+	return stage(ctx, j, StageDistribute, func(ctx context.Context) (*Manifest, error) {
+		m, err := j.distribute(ctx, j.manifest(plan, parent, facts, tests), files)
+		if err != nil {
+			return nil, err
+		}
+		j.remember(m)
+		return m, j.release(ctx, m)
 	})
-	if err == nil {
-		j.remember(manifest)
-	}
-	return manifest, err
 }

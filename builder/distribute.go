@@ -21,7 +21,7 @@ func (j *job) manifest(plan *Plan, parent *parentImage, f *facts, tests []Test) 
 		ParentImageDate: parent.Created, BlockDeviceMappings: plan.BlockDeviceMappings, AMITags: plan.AMITags,
 	}
 	for _, c := range plan.Components {
-		m.Inputs = append(m.Inputs, Input{Name: c.Name, Digest: c.Digest})
+		m.Inputs = append(m.Inputs, Input{Name: c.Name, Version: c.Version, Digest: c.Digest})
 	}
 	m.Inputs = append(m.Inputs, Input{Name: "ingot-agent", Digest: digestOf(j.program)})
 	return m

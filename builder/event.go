@@ -54,6 +54,7 @@ type Event struct {
 	Folder     string           `json:"folder,omitempty"` // with BuildStarted: where the files will be
 	Stage      string           `json:"stage,omitempty"`
 	Test       string           `json:"test,omitempty"`
+	Place      string           `json:"place,omitempty"` // of a distribution: a region, or a place on premises
 	Status     string           `json:"status,omitempty"`
 	Detail     string           `json:"detail,omitempty"`
 	Done       int64            `json:"done,omitempty"`

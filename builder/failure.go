@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/ingot-image/ingot/builder/component"
+	"github.com/ingot-image/ingot/export/ami"
 	"github.com/ingot-image/ingot/qemu"
 )
 
@@ -18,8 +19,10 @@ type Failure struct {
 	Test string `json:"test,omitempty"`
 	// ComponentFailure is set when a step of a component failed.
 	ComponentFailure *component.Failure `json:"componentFailure,omitempty"`
-	ErrorMessage     string             `json:"errorMessage"`
-	Hint             string             `json:"hint,omitempty"`
+	// DistributionFailure is set when a distribution failed in regions.
+	DistributionFailure *ami.DistributionError `json:"distributionFailure,omitempty"`
+	ErrorMessage        string                 `json:"errorMessage"`
+	Hint                string                 `json:"hint,omitempty"`
 	// Console has the guest's last console lines if the guest itself was the cause.
 	Console []string `json:"console,omitempty"`
 	// Log is the folder of the build's logs.

@@ -37,6 +37,8 @@ type Options struct {
 	NoCache []string
 	// NoSave saves no layers.
 	NoSave bool
+	// NoDistribute leaves the image in the output folder, wherever the recipe wants it besides.
+	NoDistribute bool
 }
 
 // job is one build under way.
@@ -163,6 +165,9 @@ func (j *job) resolve(ctx context.Context) (*Plan, error) {
 		return nil, err
 	}
 	if j.output, err = filepath.Abs(plan.Distribution.Folder); err != nil {
+		return nil, err
+	}
+	if err := j.ready(ctx); err != nil {
 		return nil, err
 	}
 	if err := j.openLayers(); err != nil {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/ingot-image/ingot/builder/recipe"
+	"github.com/ingot-image/ingot/builder/recipe/version"
 )
 
 // Manifest says what an image is, where it came from and how it was tested. It lies beside the image's files as
@@ -30,8 +31,9 @@ type Manifest struct {
 
 // Input is something the image was made from.
 type Input struct {
-	Name   string `json:"name"`
-	Digest string `json:"digest"` // "sha256:HEX"
+	Name    string          `json:"name"`
+	Version version.Version `json:"version,omitzero"` // of a component that has one
+	Digest  string          `json:"digest"`           // "sha256:HEX"
 }
 
 // Output is one file of the image.

@@ -61,7 +61,7 @@ func (j *job) record(ctx context.Context, m *Manifest) error {
 	r := j.facts(m.Tests, m.Stages)
 	r.Manifest = data
 	for _, i := range m.Inputs {
-		r.Inputs = append(r.Inputs, catalog.Input(i))
+		r.Inputs = append(r.Inputs, catalog.Input{Name: i.Name, Digest: i.Digest})
 	}
 	for _, o := range m.Outputs {
 		r.Outputs = append(r.Outputs, catalog.Output{

@@ -5,74 +5,48 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/ingot-image/ingot/disk"
 	"github.com/ingot-image/ingot/qemu"
 )
 
-// rehearse boots the finished image as EC2 will boot its AMI, once by each firmware that the AMI will be registered for, if the image goes to a region at all. The
-// results are tests like the others, rehearsal-bios and rehearsal-uefi; the error is that of the first that failed, and names its checks.
-func (j *job) rehearse(ctx context.Context, files []file) ([]Test, error) {
-	tests := []Test{}
-	c := j.plan.Distribution.Configuration
-	if !j.testing() || len(c.Regions()) == 0 {
-		return tests, nil
+// rehearsals are boots of the finished image as EC2 will boot its AMI, once by each firmware that the AMI will be registered for, if the image goes to a region at all.
+func (j *job) rehearsals(files []file, modes bootModes) []testCase {
+	c := j.destinations()
+	if len(c.Regions()) == 0 {
+		return nil
 	}
-	modes, err := bootModesOf(j.rawDisk)
-	if err != nil {
-		return nil, err
-	}
+	var cases []testCase
 	for _, firmware := range registeredFirmware(c.Registration.BootMode, modes) {
-		t, err := j.rehearseOnce(ctx, firmware, files[0])
-		if t != nil {
-			tests = append(tests, *t)
-		}
-		if err != nil {
-			return tests, err
-		}
+		cases = append(cases, testCase{firmware: firmware, disk: qemu.NVMe, firmwares: string(firmware), file: files[0], rehearsal: true})
 	}
-	return tests, nil
+	return cases
 }
 
-// registeredFirmware is what EC2 boots an AMI by that is registered with a boot mode: uefi-preferred goes by the instance type. Without one it is BIOS, if the
-// disk can, and for a disk that can nothing, which the boot then shows.
+// registeredFirmware is what EC2 boots an AMI by that is registered with a boot mode: uefi-preferred goes by the instance type, and is what a disk is registered with
+// that can do both.
 func registeredFirmware(bootMode string, modes bootModes) []qemu.FirmwareKind {
 	switch {
-	case bootMode == "uefi-preferred" && modes.bios:
+	case bootMode == "" && modes.bios && modes.uefi, bootMode == "uefi-preferred" && modes.bios:
 		return []qemu.FirmwareKind{qemu.UEFI, qemu.BIOS}
-	case bootMode == "uefi" || bootMode == "uefi-preferred" || bootMode == "" && modes.uefi && !modes.bios:
+	case bootMode == "uefi", bootMode == "uefi-preferred", bootMode == "" && modes.uefi:
 		return []qemu.FirmwareKind{qemu.UEFI}
 	}
 	return []qemu.FirmwareKind{qemu.BIOS}
 }
 
-// rehearseOnce is one rehearsal as a test. The test is nil if it was stopped before it had a result.
-func (j *job) rehearseOnce(ctx context.Context, firmware qemu.FirmwareKind, f file) (*Test, error) {
-	t := &Test{Name: "rehearsal-" + string(firmware), Firmware: string(firmware), Disk: string(qemu.NVMe), Format: string(f.format)}
-	j.event(Event{Type: TestStarted, Test: t.Name, Detail: "from " + filepath.Base(f.path)})
-	began := time.Now()
-	log, err := j.openLog("console-" + t.Name + ".log")
+// rehearse is one rehearsal as a test; the error names the checks that failed.
+func (j *job) rehearse(ctx context.Context, c testCase) error {
+	log, err := j.openLog("console-" + c.name() + ".log")
 	if err != nil {
-		return nil, err
+		return err
 	}
-	boot, err := j.rehearseFile(ctx, firmware, f, t.Name, log)
-	if err != nil && ctx.Err() != nil {
-		return nil, context.Cause(ctx)
-	}
-	if err == nil {
-		err = rehearsalFailure(t.Name, boot)
-	}
-	t.Status, t.DurationMS = TestPassed, time.Since(began).Milliseconds()
+	boot, err := j.rehearseFile(ctx, c.firmware, c.file, c.name(), log)
 	if err != nil {
-		failure := asFailure(StageTest, err)
-		failure.Test = t.Name
-		t.Status, t.Failure, err = TestFailed, failure, failure
+		return err
 	}
-	j.event(Event{Type: TestEnded, Test: t.Name, Status: t.Status, DurationMS: t.DurationMS, Failure: t.Failure})
-	return t, err
+	return rehearsalFailure(c.name(), boot)
 }
 
 func (j *job) rehearseFile(ctx context.Context, firmware qemu.FirmwareKind, f file, test string, log io.Writer) (*Boot, error) {

@@ -177,7 +177,7 @@ func TestRegisteredFirmware(t *testing.T) {
 		modes bootModes
 		want  string
 	}{
-		{"", both, "[bios]"}, {"", uefi, "[uefi]"}, {"legacy-bios", both, "[bios]"}, {"uefi", both, "[uefi]"},
+		{"", both, "[uefi bios]"}, {"", uefi, "[uefi]"}, {"legacy-bios", both, "[bios]"}, {"uefi", both, "[uefi]"},
 		{"uefi-preferred", both, "[uefi bios]"}, {"uefi-preferred", uefi, "[uefi]"}, {"legacy-bios", uefi, "[bios]"}, {"", bootModes{}, "[bios]"},
 	} {
 		if got := fmt.Sprint(registeredFirmware(c.mode, c.modes)); got != c.want {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,9 +29,13 @@ type testCase struct {
 	image     disk.Image  // the file, as QEMU boots it
 	extra     bool        // a boot more, for a file that had none
 	direct    *directBoot // instead of a firmware
+	rehearsal bool        // as on EC2, by what is seen from outside: without the agent
 }
 
 func (c testCase) name() string {
+	if c.rehearsal {
+		return "rehearsal-" + c.firmwares
+	}
 	if c.extra {
 		return c.firmwares + "-" + string(c.disk) + "-" + string(c.file.format)
 	}
@@ -117,6 +122,11 @@ func (j *job) test(ctx context.Context, parentModes bootModes, files []file) ([]
 		return nil, errors.New("the image can no longer boot by UEFI, as its parent image can: its EFI system partition is gone")
 	}
 	cases := testCases(files, modes)
+	if rehearsals := j.rehearsals(files, modes); len(rehearsals) > 0 && j.releasing() {
+		// These boot from NVMe disks, too.
+		cases = slices.DeleteFunc(cases, func(c testCase) bool { return c.disk == qemu.NVMe && len(cases) > len(files) })
+		cases = append(cases, rehearsals...)
+	}
 	if j.options.Test == TestQuick {
 		c, err := j.quickCase(ctx, j.work.path(TestQuick), files, modes)
 		if err != nil {
@@ -128,6 +138,9 @@ func (j *job) test(ctx context.Context, parentModes bootModes, files []file) ([]
 		return nil, err
 	}
 	for i, c := range cases {
+		if c.rehearsal {
+			continue // which reads the file by itself
+		}
 		if cases[i].image, err = j.bootable(ctx, c.file); err != nil {
 			return nil, fmt.Errorf("unpack %s to boot it: %w", filepath.Base(c.file.path), err)
 		}
@@ -150,7 +163,11 @@ func (j *job) test(ctx context.Context, parentModes bootModes, files []file) ([]
 			}
 			j.event(Event{Type: TestStarted, Test: c.name(), Detail: "from " + filepath.Base(c.file.path)})
 			start := time.Now()
-			err := j.testOnce(ctx, c)
+			run := j.testOnce
+			if c.rehearsal {
+				run = j.rehearse
+			}
+			err := run(ctx, c)
 			if err != nil && errors.Is(context.Cause(ctx), context.Canceled) {
 				return err // stopped, by another test or by the user: no result
 			}

@@ -19,7 +19,7 @@ import (
 type buildFlags struct {
 	output, accelerator, test, mirror string
 	formats                           []string
-	keepFailed                        bool
+	keepFailed, noDistribute          bool
 	cache                             cacheFlags
 }
 
@@ -61,7 +61,7 @@ func (f *buildFlags) builder(recipe string) (*builder.Builder, builder.Options, 
 
 // options checks the flags and makes the builder's options of them.
 func (f *buildFlags) options(recipe string) (builder.Options, error) {
-	o := builder.Options{Recipe: recipe, OutputDir: f.output, Accelerator: f.accelerator, Test: f.test, KeepFailed: f.keepFailed}
+	o := builder.Options{Recipe: recipe, OutputDir: f.output, Accelerator: f.accelerator, Test: f.test, KeepFailed: f.keepFailed, NoDistribute: f.noDistribute}
 	if err := oneOf("accelerator", f.accelerator, "auto", "kvm", "tcg"); err != nil {
 		return o, err
 	}
@@ -135,6 +135,7 @@ Exit status: 0 done, 1 the build or a test failed, 2 a mistake in the recipe or 
 	services.register(cmd)
 	failing.register(cmd)
 	cmd.Flags().BoolVar(&f.keepFailed, "keep-failed", false, "keep the files of an image whose tests fail")
+	cmd.Flags().BoolVar(&f.noDistribute, "no-distribute", false, "leave the image in the output folder, wherever the recipe's distributions want it besides")
 	show.register(cmd)
 	return cmd
 }

@@ -427,6 +427,9 @@ func jsonFields(t reflect.Type, prefix string, whole ...string) (names []string)
 			continue
 		}
 		name, _, _ := strings.Cut(tag, ",")
+		if name == "-" {
+			continue
+		}
 		path := prefix + name
 		kind := f.Type
 		if kind.Kind() == reflect.Slice {

@@ -114,6 +114,9 @@ func printImage(w io.Writer, i *catalog.Image) error {
 		}
 		fmt.Fprintf(t, "file\t%s\t%s, %s\n", o.Path, o.Format, note)
 	}
+	for _, a := range i.AMIs {
+		fmt.Fprintf(t, "AMI\t%s\t%s in %s, %s\n", a.Image, printable(a.Name), a.Region, a.AccountID)
+	}
 	for _, test := range i.Tests {
 		fmt.Fprintf(t, "test\t%s\t%s, %s\n", test.Name, test.Status, elapsed(ms(test.DurationMS)))
 	}

@@ -139,7 +139,8 @@ State lives under $INGOT_HOME (default: ~/.local/share/ingot).`,
 		return usageError{fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath())}
 	})
 	root.SetVersionTemplate("ingot {{.Version}}\n")
-	root.AddCommand(newBuild(), newPlan(), newImages(), newInspect(), newCheck(), newDiff(), newRun(), newShell(), newConsole(), newCp(), newConvert(), newCache(), newComponent(), newDoctor(), newVersion(), newRelay())
+	root.AddCommand(newBuild(), newPlan(), newImages(), newInspect(), newDiff(), newCheck(), newRun(), newShell(), newConsole(), newCp(), newConvert(), newDistribute(), newCache(), newComponent(),
+		newDoctor(), newVersion(), newRelay())
 	// cobra reports unknown verbs and wrong arguments as plain errors; they are bad input like the rest.
 	wrongArgsAreUsage(root)
 	root.Args = func(_ *cobra.Command, given []string) error {

@@ -31,8 +31,8 @@ type progress struct {
 	stage   string
 	since   time.Time
 	doing   string            // what the running stage does
-	tests   map[string]string // what each running test does
-	said    string            // the last plain progress line
+	tests   map[string]string // what each running test, or place of a distribution, does
+	said    map[string]string // the last plain line of each of them, and of all else
 	stopped chan struct{}
 	done    chan struct{}
 }
@@ -42,7 +42,7 @@ const tick = 200 * time.Millisecond
 
 func newProgress(w *os.File, verbose bool) *progress {
 	p := &progress{
-		w: w, verbose: verbose, start: time.Now(), tests: map[string]string{},
+		w: w, verbose: verbose, start: time.Now(), tests: map[string]string{}, said: map[string]string{},
 		terminal: term.IsTerminal(int(w.Fd())) && os.Getenv("TERM") != "dumb",
 		stopped:  make(chan struct{}), done: make(chan struct{}),
 		width: func() int {
@@ -117,12 +117,15 @@ func (p *progress) say(format string, args ...any) {
 }
 
 // plain prints a line only where there is no live one, and not the same line twice.
-func (p *progress) plain(format string, args ...any) {
+func (p *progress) plain(format string, args ...any) { p.plainOf("", format, args...) }
+
+// plainOf is plain for one of several things that go on at once.
+func (p *progress) plainOf(what, format string, args ...any) {
 	line := printable(fmt.Sprintf(format, args...))
-	if p.terminal || line == p.said {
+	if p.terminal || line == p.said[what] {
 		return
 	}
-	p.said = line
+	p.said[what] = line
 	fmt.Fprintf(p.w, "%7s  %s\n", elapsed(time.Since(p.start)), line)
 }
 
@@ -195,6 +198,10 @@ func (p *progress) stageEnded(e builder.Event) {
 }
 
 func (p *progress) progressed(e builder.Event) {
+	if e.Place != "" {
+		p.progressedAt(e)
+		return
+	}
 	p.doing = e.Detail
 	if e.Total > 0 {
 		percent := e.Done * 100 / e.Total
@@ -204,6 +211,20 @@ func (p *progress) progressed(e builder.Event) {
 		return
 	}
 	p.plain("%s: %s", e.Stage, e.Detail)
+}
+
+// progressedAt is progress at one of the places of a distribution.
+func (p *progress) progressedAt(e builder.Event) {
+	doing, quarters := e.Detail, e.Detail
+	if e.Total > 0 {
+		percent := e.Done * 100 / e.Total
+		doing, quarters = fmt.Sprintf("%s %d%%", e.Detail, percent), fmt.Sprintf("%s %d%%", e.Detail, percent/25*25)
+	}
+	p.tests[e.Place] = doing
+	if p.stage == "" {
+		p.stage, p.since = e.Stage, time.Now()
+	}
+	p.plainOf(e.Place, "%s: %s: %s", e.Stage, e.Place, quarters)
 }
 
 // component shows what the component engine does in the guest.

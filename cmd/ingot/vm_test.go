@@ -25,6 +25,7 @@ type site struct {
 	t                    *testing.T
 	home, out, temporary string
 	recipes              string
+	environ              []string // besides the test's own
 }
 
 // newSite skips the test, with the reason, where no VM can be run.
@@ -150,6 +151,7 @@ func example(t *testing.T, name string) string {
 func (s *site) command(args ...string) *exec.Cmd {
 	cmd := exec.Command("ingot", args...)
 	cmd.Env = append(os.Environ(), "INGOT_HOME="+s.home, "TMPDIR="+s.temporary, "XDG_RUNTIME_DIR="+s.temporary)
+	cmd.Env = append(cmd.Env, s.environ...)
 	return cmd
 }
 

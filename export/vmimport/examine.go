@@ -26,7 +26,9 @@ type Needs struct {
 	// ParentSnapshotID is the snapshot that an upload by EBS direct builds on.
 	ParentSnapshotID string
 	AMINames         map[string][]string // by region
-	SizeGiB          int64               // of the volume, 0 if it is not known
+	// Image is the image itself, NAME/VERSION/BUILD: an AMI that is tagged ingot:image with it is no other's.
+	Image   string
+	SizeGiB int64 // of the volume, 0 if it is not known
 	// TryWrite allows to write a small object into the bucket, and to delete it, which is the only way to be sure.
 	TryWrite bool
 }

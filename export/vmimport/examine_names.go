@@ -30,6 +30,9 @@ func (e *examination) names(ctx context.Context) {
 			continue
 		}
 		for _, image := range out.Images {
+			if e.Image != "" && slices.ContainsFunc(image.Tags, func(t types.Tag) bool { return value(t.Key) == "ingot:image" && value(t.Value) == e.Image }) {
+				continue
+			}
 			e.add(failed(f, preflight.Fatal, region, fmt.Sprintf("%s is called %q already", value(image.ImageId), value(image.Name)), "InvalidAMIName.Duplicate",
 				"give the new one another name, such as one with {{ imagebuilder:buildDate }}, or deregister the old one"))
 		}

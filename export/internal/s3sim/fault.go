@@ -19,8 +19,7 @@ type Fault struct {
 	// Wait comes before all of these, or before a sound answer.
 	Wait time.Duration
 
-	seen   int
-	mended chan struct{}
+	seen int
 }
 
 // Break adds a line to the script.
@@ -30,26 +29,23 @@ func (s *Server) Break(f Fault) {
 	s.faults = append(s.faults, &f)
 }
 
-// Mend empties the script. Requests that it lets wait are cut off.
+// Mend empties the script.
 func (s *Server) Mend() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.faults = nil
-	close(s.mended)
-	s.mended = make(chan struct{})
 }
 
-func (s *Server) fault(c *call) (found Fault) {
+func (s *Server) fault(c *call) Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	found.mended = s.mended
+	var found Fault
 	for _, f := range s.faults {
 		if f.Action != "" && f.Action != c.action {
 			continue
 		}
 		if f.seen++; f.Nth == 0 || f.Nth == f.seen {
 			found = *f
-			found.mended = s.mended
 		}
 	}
 	return found
@@ -59,8 +55,6 @@ func (s *Server) fault(c *call) (found Fault) {
 func (f Fault) breaks(c *call) bool {
 	select {
 	case <-time.After(f.Wait):
-	case <-f.mended: // nobody waits for this one any more
-		panic(http.ErrAbortHandler)
 	case <-c.Context().Done():
 	}
 	switch {

@@ -44,7 +44,6 @@ type Server struct {
 	uploads  map[string]*upload
 	ids      int
 	faults   []*Fault
-	mended   chan struct{} // closed by Mend
 	requests []Request
 }
 
@@ -63,9 +62,9 @@ type bucket struct {
 
 // Start starts a server that lives as long as the test.
 func Start(tb testing.TB) *Server {
-	s := &Server{dir: tb.TempDir(), buckets: map[string]*bucket{}, uploads: map[string]*upload{}, mended: make(chan struct{})}
+	s := &Server{dir: tb.TempDir(), buckets: map[string]*bucket{}, uploads: map[string]*upload{}}
 	web := httptest.NewServer(s)
-	tb.Cleanup(func() { s.Mend(); web.Close() })
+	tb.Cleanup(web.Close)
 	s.URL = web.URL
 	return s
 }
@@ -231,8 +230,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // statusWriter holds the header back until the action is done, so that a lost answer is lost entirely.
 type statusWriter struct {
 	http.ResponseWriter
-	status  int
-	flushed bool
+	status int
 }
 
 func (w *statusWriter) WriteHeader(status int) {
@@ -250,10 +248,7 @@ func (w *statusWriter) flush() {
 	if w.status == 0 {
 		w.status = http.StatusOK
 	}
-	if !w.flushed {
-		w.flushed = true
-		w.ResponseWriter.WriteHeader(w.status)
-	}
+	w.ResponseWriter.WriteHeader(w.status)
 }
 
 // stamp writes a time as listings have it.

@@ -1,0 +1,241 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"github.com/ingot-image/ingot/builder/catalog"
+	"github.com/ingot-image/ingot/builder/policy"
+	"github.com/ingot-image/ingot/builder/recipe"
+	"github.com/ingot-image/ingot/disk/inspect"
+	"github.com/ingot-image/ingot/export/account"
+	"github.com/ingot-image/ingot/export/ami"
+	"github.com/ingot-image/ingot/export/distribution"
+	"github.com/ingot-image/ingot/export/preflight"
+	"github.com/ingot-image/ingot/export/vmimport"
+)
+
+// untested says why the image is not one that was tested, "" if it is.
+func (d *distributor) untested() string {
+	switch {
+	case d.image.manifest == nil:
+		return "it was not built here, so that nothing is known of its tests"
+	case d.image.status != catalog.Available:
+		return fmt.Sprintf("its status is %s", d.image.status)
+	case len(d.image.manifest.Tests) == 0:
+		return "it was built without tests"
+	}
+	for _, t := range d.image.manifest.Tests {
+		if t.Status != TestPassed {
+			return fmt.Sprintf("its test %s is %s", t.Name, t.Status)
+		}
+	}
+	return ""
+}
+
+// permit lets only those images out that were tested and are as the policy wants them.
+func (d *distributor) permit(ctx context.Context) error {
+	if why := d.untested(); why != "" && !d.options.AllowUntested {
+		return &Failure{Stage: StageDistribute, ErrorMessage: fmt.Sprintf("%s is not distributed: %s", d.image, why),
+			Hint: "--allow-untested distributes it all the same, and says so in the AMI's tags", err: errUntested}
+	}
+	c := d.options.Configuration
+	if c.Policy == "" {
+		return ctx.Err()
+	}
+	p, err := recipe.ReadPolicy(ctx, c.Policy)
+	if err != nil {
+		return err
+	}
+	var told []string
+	for _, v := range p.Judge(d.image.facts(), destinations(c)) {
+		told = append(told, v.String())
+	}
+	if len(told) > 0 {
+		return &Failure{Stage: StageDistribute, ErrorMessage: fmt.Sprintf("%s is not distributed, %s forbids it:\n  %s", d.image, c.Policy, strings.Join(told, "\n  ")),
+			Hint: "change the image or where it goes, or have the policy changed", err: errForbidden}
+	}
+	return nil
+}
+
+// facts are what a policy judges an image by: nothing but the date is known of somebody's file.
+func (o *outgoing) facts() policy.Facts {
+	f := policy.Facts{Now: time.Now()}
+	m := o.manifest
+	if m == nil {
+		return f
+	}
+	f.ParentDate, f.Packages = m.ParentImageDate, []string{}
+	for _, in := range m.Inputs[1:] {
+		f.Components = append(f.Components, policy.Component{Name: in.Name, Version: in.Version})
+	}
+	for _, t := range m.Tests {
+		f.Tests = append(f.Tests, policy.Test{Name: t.Name, Passed: t.Status == TestPassed})
+	}
+	for _, p := range m.Packages {
+		f.Packages = append(f.Packages, p.Name)
+	}
+	return f
+}
+
+// destinations are the regions and accounts of a configuration.
+func destinations(c *distribution.Configuration) []policy.Destination {
+	var all []policy.Destination
+	for _, d := range c.Distributions {
+		if d.Region == "" {
+			continue
+		}
+		all = append(all, policy.Destination{Region: d.Region})
+		if d.AMI == nil {
+			continue
+		}
+		accounts := d.AMI.TargetAccountIDs
+		if d.AMI.LaunchPermission != nil {
+			accounts = slices.Concat(accounts, d.AMI.LaunchPermission.UserIDs)
+		}
+		for _, account := range accounts {
+			all = append(all, policy.Destination{Region: d.Region, AccountID: account})
+		}
+	}
+	return all
+}
+
+var (
+	errUntested  = errors.New("untested")
+	errForbidden = errors.New("forbidden by the policy")
+)
+
+// check looks at the image offline, and then at the account: what would fail in forty minutes fails now.
+func (d *distributor) check(ctx context.Context) error {
+	c := d.options.Configuration
+	shared := slices.ContainsFunc(c.Distributions, func(p distribution.Distribution) bool {
+		return p.AMI != nil && (p.AMI.LaunchPermission.Shared() || len(p.AMI.TargetAccountIDs) > 0)
+	})
+	request := preflight.Request{Path: preflight.Path(c.Import.Path), Architecture: c.Registration.Architecture, BootMode: c.Registration.BootMode, Shared: shared}
+	d.tell(Event{Type: Progress, Detail: "check the image"})
+	target, err := preflight.Open(ctx, d.image.files[0].Path, request, preflight.Options{
+		Inspect: inspect.Options{Mount: d.builder.Mount}, TempDir: d.work.dir,
+	})
+	if err != nil {
+		return err
+	}
+	defer target.Close()
+	report, err := preflight.Run(ctx, target)
+	if err != nil {
+		return err
+	}
+	if d.become, err = become(c, target); err != nil {
+		return err
+	}
+	if err := d.judge(report.Findings, "the image would not come up on EC2", "ingot check "+d.options.Image+" tells all of it"); err != nil {
+		return err
+	}
+	return d.checkAccount(ctx)
+}
+
+// become decides what the AMI is registered as.
+func become(c *distribution.Configuration, t *preflight.Target) (registered, error) {
+	r := registered{architecture: c.Registration.Architecture, bootMode: c.Registration.BootMode}
+	if t.Report == nil {
+		return r, fmt.Errorf("the disk cannot be read: %w", errors.Join(t.DiskErr, t.ReportErr))
+	}
+	if r.architecture == "" {
+		r.architecture = "x86_64"
+		if s := t.Report.System; s != nil && (s.Architecture == "aarch64" || s.Architecture == "arm64") {
+			r.architecture = "arm64"
+		}
+	}
+	if r.bootMode == "" {
+		r.bootMode = bootMode(t.Report.Boot.Firmware, c.Import.Path)
+	}
+	if r.architecture == "arm64" {
+		r.bootMode = "uefi"
+	}
+	return r, nil
+}
+
+// bootMode is the most that a disk can: both modes where the import knows that.
+func bootMode(firmware []string, path string) string {
+	bios := slices.Contains(firmware, inspect.BIOS)
+	uefi := slices.Contains(firmware, inspect.UEFI) || slices.Contains(firmware, inspect.UEFISecureBoot)
+	switch {
+	case uefi && !bios:
+		return "uefi"
+	case uefi && path != distribution.ImportImage:
+		return "uefi-preferred"
+	}
+	return "legacy-bios"
+}
+
+// judge tells of the findings that failed, and fails for those that are fatal.
+func (d *distributor) judge(findings []preflight.Finding, message, hint string) error {
+	var fatal []string
+	for _, f := range findings {
+		if f.Status != preflight.Failed {
+			continue
+		}
+		text := strings.TrimSpace(fmt.Sprintf("%s %s: %s", f.ID, f.Where, f.Seen))
+		if f.Level == preflight.Fatal && !slices.Contains(d.options.Ignore, f.ID) {
+			if f.Fix != "" {
+				text += "; " + f.Fix
+			}
+			fatal = append(fatal, text)
+			continue
+		}
+		d.tell(Event{Type: Warning, Detail: text})
+	}
+	if len(fatal) == 0 {
+		return nil
+	}
+	return &Failure{Stage: StageDistribute, ErrorMessage: message + ":\n  " + strings.Join(fatal, "\n  "), Hint: hint, err: errUnfit}
+}
+
+var errUnfit = errors.New("the preflight failed")
+
+// checkAccount looks at the account that the image goes to.
+func (d *distributor) checkAccount(ctx context.Context) error {
+	c := d.options.Configuration
+	region := c.Import.Region
+	if region == "" {
+		region = c.Regions()[0]
+	}
+	var err error
+	if d.config, err = account.Load(ctx, account.Options{Region: region}); err != nil {
+		return err
+	}
+	d.tell(Event{Type: Progress, Detail: "check the account"})
+	identity, err := sts.NewFromConfig(d.config).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	if err != nil {
+		return fmt.Errorf("ask who is calling: %w", account.Explain(err))
+	}
+	d.accountID = *identity.Account
+	names, variables := map[string][]string{}, d.exported().Variables()
+	for _, p := range c.Distributions {
+		if p.Region == "" {
+			continue
+		}
+		wanted := ""
+		if p.AMI != nil {
+			wanted = p.AMI.Name
+		}
+		name, err := ami.Name(wanted, variables)
+		if err != nil {
+			return err
+		}
+		names[p.Region] = []string{name}
+	}
+	findings, err := vmimport.Examine(ctx, d.config, vmimport.Needs{
+		Path: preflight.Path(c.Import.Path), Region: region, Bucket: c.Import.Bucket, Prefix: c.Import.Prefix, RoleName: c.Import.RoleName, KMSKeyID: c.Import.KMSKeyID,
+		AMINames: names, Image: d.image.String(),
+	})
+	if err != nil {
+		return err
+	}
+	return d.judge(findings, "the account "+d.accountID+" is not ready", "ingot doctor --aws tells all of it, ingot aws setup makes the bucket and the role")
+}

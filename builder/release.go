@@ -1,0 +1,69 @@
+package builder
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/ingot-image/ingot/builder/recipe/version"
+	"github.com/ingot-image/ingot/export/account"
+	"github.com/ingot-image/ingot/export/distribution"
+)
+
+// destinations is where the recipe wants the image to go beyond the output folder, nil for nowhere.
+func (j *job) destinations() *distribution.Configuration {
+	if c := j.plan.Distribution.Configuration; !c.Empty() && !j.options.NoDistribute {
+		return c
+	}
+	return nil
+}
+
+// ready finds out, before an hour is spent on a build, whether its image could go where it is to go at all.
+func (j *job) ready(ctx context.Context) error {
+	regions := j.destinations().Regions()
+	if len(regions) == 0 || !j.releasing() {
+		return nil
+	}
+	if _, err := account.Load(ctx, account.Options{Region: regions[0]}); err != nil {
+		return fmt.Errorf("the recipe distributes the image to %s: %w; --no-distribute builds it without", regions[0], err)
+	}
+	return nil
+}
+
+// releasing tells whether the image will be tested well enough to be distributed.
+func (j *job) releasing() bool { return j.testing() && j.options.Test != TestQuick }
+
+// releaseAgain is release for an image that was there already.
+func (j *job) releaseAgain(ctx context.Context) error {
+	if j.destinations() == nil {
+		return nil
+	}
+	_, err := stage(ctx, j, StageDistribute, func(ctx context.Context) (struct{}, error) { return struct{}{}, j.release(ctx, j.reused) })
+	return err
+}
+
+// release brings the finished image, which is recorded, to the places that the recipe names. What fails here fails the build and leaves the image.
+func (j *job) release(ctx context.Context, m *Manifest) error {
+	c := j.destinations()
+	if c == nil {
+		return nil
+	}
+	if !j.releasing() {
+		j.event(Event{Type: Warning, Detail: "the image is not distributed, for it was not tested in full; ingot distribute does that"})
+		return nil
+	}
+	reference := version.ResourceName(m.Name) + "/" + m.Version
+	image, err := j.builder.outgoingBuilt(ctx, reference)
+	if err != nil {
+		return err
+	}
+	work := j.work
+	if work == nil { // the image was there already
+		if work, err = newWorkspace(j.builder.Home); err != nil {
+			return err
+		}
+		defer work.close()
+	}
+	d := &distributor{builder: j.builder, options: DistributeOptions{Image: reference, Configuration: c}, image: image, work: work, tell: j.event}
+	_, err = d.run(ctx)
+	return err
+}

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/service/ebs"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/ingot-image/ingot/builder"
+	"github.com/ingot-image/ingot/builder/catalog"
+	"github.com/ingot-image/ingot/disk"
+	direct "github.com/ingot-image/ingot/export/ebs"
+)
+
+// TestDistribute goes the whole way: an image is built, rehearsed as on EC2, imported, registered, copied to a second region and shared; then the
+// bytes of the snapshot are read back, and boot.
+func TestDistribute(t *testing.T) {
+	s := newSite(t)
+	c := newCloud(t)
+	s.environ = c.environ
+	// Before there is a bucket and a role nothing is uploaded: what is missing is told, with the way to make it.
+	recipe := s.write("cloud.yaml", `name: cloud
+semanticVersion: 1.0.0
+parentImage: debian-12
+amiTags: {Team: platform}
+distribution:
+  formats: [vmdk]
+  registration: {bootMode: legacy-bios}
+  distributions:
+    - region: eu-west-1
+      amiDistributionConfiguration:
+        name: cloud-{{ imagebuilder:buildVersion }}
+        launchPermission: {userIds: ["210987654321"]}
+    - region: us-east-1
+      amiDistributionConfiguration:
+        name: cloud-{{ imagebuilder:buildVersion }}
+    - folder: shelf
+`)
+	stderr := s.fail(recipe)
+	expect(t, stderr, "G02", "G03", "ingot aws setup", "the image itself is finished")
+	if n := c.count("s3", "CreateMultipartUpload") + c.count("s3", "PutObject"); n != 0 {
+		t.Errorf("%d uploads began although there is no role", n)
+	}
+	stdout, _ := s.run(0, "images", "cloud/1.0.0", "--json")
+	var image catalog.Image
+	if err := json.Unmarshal([]byte(stdout), &image); err != nil || image.Status != catalog.Available {
+		t.Fatalf("the image is lost: %v, %s", err, stdout)
+	}
+	if !slices.ContainsFunc(image.Tests, func(t catalog.Test) bool { return t.Name == "rehearsal-bios" && t.Status == builder.TestPassed }) {
+		t.Errorf("the image was not rehearsed: %+v", image.Tests)
+	}
+
+	s.run(0, "aws", "setup", "--yes")
+	// The same recipe again: nothing is built, the distribution goes on.
+	m := s.build(recipe)
+	if m.Version != "1.0.0/1" {
+		t.Fatalf("it was built anew, as %s", m.Version)
+	}
+	if n := c.count("ec2", "ImportSnapshot"); n != 1 {
+		t.Errorf("%d snapshots were imported, not one", n)
+	}
+	if n := c.count("s3", "DeleteObject"); n == 0 {
+		t.Error("the object is still in the bucket")
+	}
+	stdout, _ = s.run(0, "images", "cloud/1.0.0", "--json")
+	if err := json.Unmarshal([]byte(stdout), &image); err != nil || len(image.AMIs) != 2 {
+		t.Fatalf("the catalog has not both AMIs: %v, %s", err, stdout)
+	}
+	snapshots := map[string]string{}
+	for _, a := range image.AMIs {
+		if a.Name != "cloud-1" || a.State != "available" {
+			t.Errorf("%+v", a)
+		}
+		snapshots[a.Region] = s.checkAMI(c, a)
+	}
+	if _, err := os.Stat(filepath.Join(s.recipes, "shelf", "cloud-1.0.0-1.vmdk")); err != nil {
+		t.Error(err)
+	}
+	judge(t, "OK", "sh", "-c", "cd '"+filepath.Join(s.recipes, "shelf")+"' && sha256sum -c *.sha256")
+
+	// Once more: all is there, and nothing is changed.
+	c.forget()
+	s.run(0, "distribute", "cloud/1.0.0", "--distribution", recipe)
+	for _, r := range c.requests() {
+		if !strings.HasPrefix(r.Action, "Describe") && !strings.HasPrefix(r.Action, "Get") && !strings.HasPrefix(r.Action, "Head") && !strings.HasPrefix(r.Action, "List") && !strings.HasPrefix(r.Action, "Simulate") {
+			t.Errorf("a second distribution asked for %s %s in %s", r.Service, r.Action, r.Region)
+		}
+	}
+
+	// The bytes of the copy in the second region are those of the image, and boot as on EC2.
+	back := s.readBack(c, "us-east-1", snapshots["us-east-1"])
+	raw := filepath.Join(s.recipes, "cloud.raw")
+	s.run(0, "convert", filepath.Join(s.out, "cloud-1.0.0-1.vmdk"), raw)
+	judge(t, "identical", "qemu-img", "compare", "-f", "raw", "-F", "raw", raw, back)
+	stdout, _ = s.run(0, "check", "--boot", "--firmware", "bios", back, "--json")
+	expect(t, stdout, "cloud-init-ec2")
+	s.expectClean()
+}
+
+// checkAMI looks at an AMI as EC2 describes it, and gives its snapshot.
+func (s *site) checkAMI(c *cloud, a catalog.AMI) string {
+	s.t.Helper()
+	client := ec2.NewFromConfig(c.config(a.Region))
+	images, err := client.DescribeImages(context.Background(), &ec2.DescribeImagesInput{ImageIds: []string{a.Image}})
+	if err != nil || len(images.Images) != 1 {
+		s.t.Fatalf("%s: %v, %+v", a.Image, err, images)
+	}
+	i := images.Images[0]
+	tags := map[string]string{}
+	for _, t := range i.Tags {
+		tags[*t.Key] = *t.Value
+	}
+	if i.BootMode != types.BootModeValuesLegacyBios || i.Architecture != types.ArchitectureValuesX8664 || i.EnaSupport == nil || !*i.EnaSupport ||
+		i.ImdsSupport != types.ImdsSupportValuesV20 || *i.RootDeviceName != "/dev/xvda" || tags["Team"] != "platform" || tags["ingot:image"] != "cloud/1.0.0/1" {
+		s.t.Errorf("%s in %s: %+v, tags %v", a.Image, a.Region, i, tags)
+	}
+	shared, err := client.DescribeImageAttribute(context.Background(), &ec2.DescribeImageAttributeInput{ImageId: &a.Image, Attribute: types.ImageAttributeNameLaunchPermission})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if want := map[string]int{"eu-west-1": 1, "us-east-1": 0}[a.Region]; len(shared.LaunchPermissions) != want {
+		s.t.Errorf("%s in %s is shared with %+v", a.Image, a.Region, shared.LaunchPermissions)
+	}
+	return *i.BlockDeviceMappings[0].Ebs.SnapshotId
+}
+
+// readBack writes what is in a snapshot into a file.
+func (s *site) readBack(c *cloud, region, snapshot string) string {
+	s.t.Helper()
+	src, err := direct.Open(context.Background(), ebs.NewFromConfig(c.config(region)), snapshot)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	path := filepath.Join(s.recipes, "back.raw")
+	if err := disk.Write(context.Background(), src, disk.WriteOptions{}, disk.Output{Path: path, Format: disk.Raw}); err != nil {
+		s.t.Fatal(err)
+	}
+	return path
+}

@@ -1,0 +1,296 @@
+package export
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+
+	"github.com/ingot-image/ingot/disk"
+	"github.com/ingot-image/ingot/export/account"
+	"github.com/ingot-image/ingot/export/distribution"
+	direct "github.com/ingot-image/ingot/export/ebs"
+	"github.com/ingot-image/ingot/export/s3"
+	"github.com/ingot-image/ingot/export/vmimport"
+)
+
+// imported is what an import has come to.
+type imported struct {
+	SnapshotID    string `json:"snapshotId,omitempty"`
+	VolumeSizeGiB int64  `json:"volumeSizeGiB,omitempty"`
+	ImageID       string `json:"imageId,omitempty"` // by ImportImage
+}
+
+// imported gives the import of this very image by this path, the one there is or a new one.
+func (r *release) imported(ctx context.Context) (*imported, error) {
+	var done imported
+	if found, err := r.Book.Get(r.key(), &done); err != nil {
+		return nil, err
+	} else if found {
+		there, err := r.there(ctx, &done)
+		if err != nil {
+			return nil, err
+		}
+		if there {
+			return &done, nil
+		}
+	}
+	var err error
+	var now *imported
+	switch r.path() {
+	case distribution.EBSDirect:
+		now, err = r.ebsDirect(ctx)
+	case distribution.ImportImage:
+		now, err = r.importImage(ctx)
+	default:
+		now, err = r.importSnapshot(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return now, r.Book.Put(r.key(), now)
+}
+
+// there tells whether what was imported once has not been deleted since.
+func (r *release) there(ctx context.Context, done *imported) (bool, error) {
+	var err error
+	switch {
+	case done.ImageID != "":
+		var out *ec2.DescribeImagesOutput
+		if out, err = r.ec2.DescribeImages(ctx, &ec2.DescribeImagesInput{ImageIds: []string{done.ImageID}}); err == nil {
+			return len(out.Images) == 1, nil
+		}
+	default:
+		var out *ec2.DescribeSnapshotsOutput
+		if out, err = r.ec2.DescribeSnapshots(ctx, &ec2.DescribeSnapshotsInput{SnapshotIds: []string{done.SnapshotID}}); err == nil {
+			return len(out.Snapshots) == 1, nil
+		}
+	}
+	switch account.Code(err) {
+	case "InvalidSnapshot.NotFound", "InvalidAMIID.NotFound", "InvalidAMIID.Unavailable":
+		return false, nil
+	}
+	return false, account.Explain(err)
+}
+
+// importSnapshot uploads the disk as a stream-optimized VMDK and has VM Import make a snapshot of it.
+func (r *release) importSnapshot(ctx context.Context) (*imported, error) {
+	in := r.config.Import
+	var out *vmimport.Imported
+	size, err := r.throughBucket(ctx, func(o s3.Object, content string) (err error) {
+		out, err = vmimport.ImportSnapshot(ctx, r.ec2, vmimport.SnapshotOptions{
+			Bucket: o.Bucket, Key: o.Key, Format: "VMDK", Content: content, Description: r.image.Name + " " + r.image.Version, RoleName: in.RoleName,
+			KMSKeyID: in.KMSKeyID, Encrypted: in.Encrypt || in.KMSKeyID != "", Tags: r.image.Tags, Record: r.Book, Poll: r.Poll, Progress: r.importing,
+		})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &imported{SnapshotID: out.SnapshotID, VolumeSizeGiB: gib(size)}, nil
+}
+
+// importImage has VM Import look into the disk, adapt and boot it, and make the AMI.
+func (r *release) importImage(ctx context.Context) (*imported, error) {
+	in := r.config.Import
+	var out *vmimport.ImportedImage
+	_, err := r.throughBucket(ctx, func(o s3.Object, content string) (err error) {
+		out, err = vmimport.ImportImage(ctx, r.ec2, vmimport.ImageOptions{
+			Disks: []vmimport.DiskObject{{Bucket: o.Bucket, Key: o.Key, Format: "VMDK"}}, Content: content, Description: r.image.Name + " " + r.image.Version,
+			BootMode: r.image.BootMode, Architecture: r.image.Architecture, LicenseType: in.LicenseType, UsageOperation: in.UsageOperation, Platform: in.Platform,
+			RoleName: in.RoleName, KMSKeyID: in.KMSKeyID, Encrypted: in.Encrypt || in.KMSKeyID != "", Tags: r.image.Tags,
+			Record: r.Book, Poll: r.Poll, Progress: r.importing,
+		})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &imported{ImageID: out.ImageID}, nil
+}
+
+func (r *release) importing(percent int, message string) {
+	doing := "import"
+	if message != "" {
+		doing += ": " + message
+	}
+	r.event(Event{Region: r.region, Doing: doing, Done: int64(percent), Total: 100})
+}
+
+// throughBucket puts the disk into the bucket while f uses it there, and gives the disk's size. The object is deleted when f is done with it, whether it
+// failed or not; if this process is interrupted or loses its connection it stays, so that the same call goes on with it, and the bucket's
+// life cycle rule takes it away if there is none.
+func (r *release) throughBucket(ctx context.Context, f func(o s3.Object, content string) error) (size int64, err error) {
+	source, size, err := r.vmdk(ctx)
+	if err != nil {
+		return 0, err
+	}
+	bucket, prefix := r.config.Import.Bucket, r.config.Import.Prefix
+	if bucket == "" {
+		bucket = vmimport.DefaultBucket(r.AccountID, r.region)
+	}
+	if prefix == "" {
+		prefix = "ingot/"
+	}
+	client := s3.NewClient(r.home)
+	object := s3.Object{Bucket: bucket, Owner: r.AccountID,
+		Key: fmt.Sprintf("%s%s-%s-%s.vmdk", prefix, r.image.Name, strings.ReplaceAll(r.image.Version, "/", "-"), source.SHA256[:12])}
+	if err := r.upload(ctx, client, object, source); err != nil {
+		return 0, err
+	}
+	err = f(object, source.SHA256)
+	var ended *vmimport.TaskError
+	if err != nil && !errors.As(err, &ended) {
+		return 0, err
+	}
+	// Not by ctx: what is over must be cleared away even if somebody has lost patience meanwhile.
+	return size, errors.Join(err, s3.Delete(context.WithoutCancel(ctx), client, object))
+}
+
+func (r *release) upload(ctx context.Context, client s3.API, object s3.Object, source *ImageFile) error {
+	f, err := os.Open(source.Path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	u := s3.Uploader{Client: client, Record: r.Book, Progress: func(done, total int64) {
+		r.event(Event{Region: r.region, Doing: "upload", Done: done, Total: total})
+	}}
+	_, err = u.Upload(ctx, object, f, source.Size, "sha256:"+source.SHA256)
+	return err
+}
+
+// vmdk gives the image's disk as a stream-optimized VMDK, which is the smallest file that VM Import takes: the image's own or one that is written now, and the
+// disk's size.
+func (r *release) vmdk(ctx context.Context) (*ImageFile, int64, error) {
+	for i, f := range r.image.Files {
+		if f.Format != disk.VMDK {
+			continue
+		}
+		info, err := disk.Probe(f.Path)
+		if err != nil {
+			return nil, 0, err
+		}
+		if strings.EqualFold(info.Variant, "streamOptimized") {
+			return &r.image.Files[i], info.VirtualSize, nil
+		}
+	}
+	d, err := disk.Open(ctx, r.image.Files[0].Path, disk.OpenOptions{})
+	if err != nil {
+		return nil, 0, err
+	}
+	defer d.Close()
+	path, err := r.Temp(r.image.Name + disk.VMDK.Extension())
+	if err != nil {
+		return nil, 0, err
+	}
+	used, _, err := disk.Unused(ctx, d)
+	if err != nil {
+		return nil, 0, err
+	}
+	err = disk.Write(ctx, used, disk.WriteOptions{Progress: func(done, total int64) {
+		r.event(Event{Region: r.region, Doing: "convert", Done: done, Total: total})
+	}}, disk.Output{Path: path, Format: disk.VMDK, Unsynced: true})
+	if err != nil {
+		return nil, 0, err
+	}
+	sum, size, err := disk.Digest(ctx, path)
+	if err != nil {
+		return nil, 0, err
+	}
+	return &ImageFile{Path: path, Format: disk.VMDK, SHA256: sum, Size: size}, d.Size(), nil
+}
+
+// ebsDirect writes the disk's blocks into a snapshot.
+func (r *release) ebsDirect(ctx context.Context) (*imported, error) {
+	d, err := disk.Open(ctx, r.image.Files[0].Path, disk.OpenOptions{})
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	used, _, err := disk.Unused(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	in := r.config.Import
+	parent, err := r.parent()
+	if err != nil {
+		return nil, err
+	}
+	out, err := direct.Upload(ctx, direct.NewClient(r.home), used, direct.Options{
+		Parent: parent, Encrypted: in.Encrypt || in.KMSKeyID != "", KMSKeyID: in.KMSKeyID, Description: r.image.Name + " " + r.image.Version, Tags: r.image.Tags,
+		Record: r.Book, Describe: r.ec2, Keys: kms.NewFromConfig(r.home), Poll: r.Poll, Progress: func(done, total int64) {
+			r.event(Event{Region: r.region, Doing: "upload", Done: done, Total: total})
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &imported{SnapshotID: out.ID, VolumeSizeGiB: out.VolumeSizeGiB}, r.becomeParent(out)
+}
+
+// parentKey is of the image's name, in the book of parents.
+func (r *release) parentKey() string {
+	return strings.Join([]string{r.AccountID, r.region, r.image.Name}, "/")
+}
+
+// parent is the newest snapshot of the image's name, nil for none.
+func (r *release) parent() (*direct.Parent, error) {
+	if r.Parents == nil {
+		return nil, nil
+	}
+	book, err := r.Parents()
+	if err != nil {
+		return nil, err
+	}
+	defer book.Close()
+	var p direct.Parent
+	found, err := book.Get(r.parentKey(), &p)
+	if err != nil || !found {
+		return nil, err
+	}
+	return &p, nil
+}
+
+func (r *release) becomeParent(s *direct.Snapshot) error {
+	if r.Parents == nil {
+		return nil
+	}
+	book, err := r.Parents()
+	if err != nil {
+		return err
+	}
+	return errors.Join(book.Put(r.parentKey(), direct.Parent{SnapshotID: s.ID, Digests: s.Digests}), book.Close())
+}
+
+// gib rounds bytes up to GiB, the unit of volumes.
+func gib(size int64) int64 { return (size + 1<<30 - 1) >> 30 }
+
+// maxUEFIData bounds the variable store that RegisterImage takes, in characters of base64 (ec2 RegisterImage, UefiData).
+const maxUEFIData = 64000
+
+func readUEFIData(path string) (string, error) {
+	if path == "" {
+		return "", nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return "", fmt.Errorf("registration.uefiData: %w", err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxUEFIData+1))
+	if err != nil {
+		return "", fmt.Errorf("registration.uefiData: %w", err)
+	}
+	text := strings.TrimSpace(string(data))
+	if _, err := base64.StdEncoding.DecodeString(text); err != nil || len(text) > maxUEFIData {
+		return "", fmt.Errorf("registration.uefiData: %s is not at most %d characters of base64, as python-uefivars -o aws writes", path, maxUEFIData)
+	}
+	return text, nil
+}
