@@ -91,7 +91,7 @@ func findVersion(ctx context.Context, client *ec2.Client, template, image string
 }
 
 // asked is what is recorded of a launch template's version before it is asked for.
-type asked struct{ ImageID, Token string }
+type asked struct{ ImageID, Source, Token string }
 
 // newVersion makes a version that is the latest one but for the AMI.
 func (j *job) newVersion(ctx context.Context, at site, m *made, template string, latest *types.LaunchTemplateVersion) (*types.LaunchTemplateVersion, error) {
@@ -100,15 +100,16 @@ func (j *job) newVersion(ctx context.Context, at site, m *made, template string,
 	if _, err := j.Record.Get(key, &a); err != nil {
 		return nil, err
 	}
-	if id := sdk.ToString(m.image.ImageId); a.ImageID != id {
-		a = asked{ImageID: id, Token: uuid.NewString()}
+	id, source := sdk.ToString(m.image.ImageId), strconv.FormatInt(sdk.ToInt64(latest.VersionNumber), 10)
+	if a.ImageID != id || a.Source != source {
+		a = asked{ImageID: id, Source: source, Token: uuid.NewString()}
 		if err := j.Record.Put(key, a); err != nil {
 			return nil, err
 		}
 	}
 	out, err := at.ec2.CreateLaunchTemplateVersion(ctx, &ec2.CreateLaunchTemplateVersionInput{
 		LaunchTemplateId:   &template,
-		SourceVersion:      sdk.String(strconv.FormatInt(sdk.ToInt64(latest.VersionNumber), 10)),
+		SourceVersion:      &source,
 		LaunchTemplateData: &types.RequestLaunchTemplateData{ImageId: m.image.ImageId},
 		VersionDescription: m.image.Name,
 		ClientToken:        &a.Token,

@@ -2,6 +2,8 @@ package ami
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -37,8 +39,30 @@ func (c copying) tagsWithSource() map[string]string {
 	return t
 }
 
-// recorded is what is recorded of a copy: the client token before it is asked for, its id after.
-type recorded struct{ Source, Name, Key, Token, ImageID string }
+// input is what CopyImage is sent, but for the client token.
+func (c copying) input() *ec2.CopyImageInput {
+	in := &ec2.CopyImageInput{Name: &c.name, SourceImageId: c.source.ImageId, SourceRegion: &c.region}
+	if c.description != "" {
+		in.Description = &c.description
+	}
+	if c.key != "" {
+		in.Encrypted, in.KmsKeyId = sdk.Bool(true), &c.key
+	}
+	// EC2 copies only tags of one's own. Those with another value in the copy are mended afterwards.
+	added := c.tagsWithSource()
+	if c.lender == nil {
+		in.CopyImageTags = sdk.Bool(true)
+		for key := range userTags(c.source.Tags) {
+			delete(added, key)
+		}
+	}
+	in.TagSpecifications = append(tagSpecifications(added, types.ResourceTypeImage), tagSpecifications(c.tagsWithSource(), types.ResourceTypeSnapshot)...)
+	return in
+}
+
+// recorded is what is recorded of a copy: the client token before it is asked for, its id after. A token is for one request only, word for word
+// (EC2 API reference, "Ensuring idempotency"), and so its digest is recorded too.
+type recorded struct{ Request, Token, ImageID string }
 
 // stays tells whether the source itself is what its region is to have: the name is right, and it is encrypted with the key if there is one.
 func (j *job) stays(ctx context.Context, at site, c copying) (bool, error) {
@@ -114,9 +138,13 @@ func (j *job) copyID(ctx context.Context, m *made, c copying) (string, error) {
 	if _, err := j.Record.Get(m.key("copy"), &r); err != nil {
 		return "", err
 	}
-	source := sdk.ToString(c.source.ImageId)
-	if r.Source != source || r.Name != c.name || r.Key != c.key {
-		r = recorded{Source: source, Name: c.name, Key: c.key}
+	in := c.input()
+	request, err := json.Marshal(in)
+	if err != nil {
+		return "", err
+	}
+	if digest := fmt.Sprintf("%x", sha256.Sum256(request)); r.Request != digest {
+		r = recorded{Request: digest}
 	}
 	id, err := findCopy(ctx, m.ec2, c, r.ImageID)
 	if err != nil || id != "" {
@@ -136,10 +164,11 @@ func (j *job) copyID(ctx context.Context, m *made, c copying) (string, error) {
 			return "", err
 		}
 	}
-	if r.ImageID, err = j.request(ctx, m.site, c, r.Token); err != nil {
+	in.ClientToken = &r.Token
+	if r.ImageID, err = j.request(ctx, m.site, in); err != nil {
 		return "", err
 	}
-	j.changed(m, "copied from %s in %s", source, c.region)
+	j.changed(m, "copied from %s in %s", sdk.ToString(c.source.ImageId), c.region)
 	return r.ImageID, j.Record.Put(m.key("copy"), r)
 }
 
@@ -178,23 +207,7 @@ func findCopy(ctx context.Context, client *ec2.Client, c copying, id string) (st
 }
 
 // request asks for the copy. It waits while EC2 has too many copies at work, or does not know the image or the account's permission yet.
-func (j *job) request(ctx context.Context, at site, c copying, token string) (string, error) {
-	in := &ec2.CopyImageInput{Name: &c.name, SourceImageId: c.source.ImageId, SourceRegion: &c.region, ClientToken: &token}
-	if c.description != "" {
-		in.Description = &c.description
-	}
-	if c.key != "" {
-		in.Encrypted, in.KmsKeyId = sdk.Bool(true), &c.key
-	}
-	// EC2 copies only tags of one's own. Those with another value in the copy are mended afterwards.
-	added := c.tagsWithSource()
-	if c.lender == nil {
-		in.CopyImageTags = sdk.Bool(true)
-		for key := range userTags(c.source.Tags) {
-			delete(added, key)
-		}
-	}
-	in.TagSpecifications = append(tagSpecifications(added, types.ResourceTypeImage), tagSpecifications(c.tagsWithSource(), types.ResourceTypeSnapshot)...)
+func (j *job) request(ctx context.Context, at site, in *ec2.CopyImageInput) (string, error) {
 	started := time.Now()
 	for {
 		out, err := at.ec2.CopyImage(ctx, in)
