@@ -88,7 +88,7 @@ const (
 	// attemptLimit is how long one request may take, so that a connection that has died quietly is given up.
 	attemptLimit = 2 * time.Minute
 	// writeBuffer is the transport's, for bodies that are as long as blocks.
-	writeBuffer = 64 << 10
+	writeBuffer = 640 << 10
 )
 
 // NewClient is the SDK's client as uploads of many blocks want it: with as many connections as blocks are sent at once, and with tries that outlast throttling and

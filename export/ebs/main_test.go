@@ -100,3 +100,10 @@ func book(t testing.TB, dir string) *record.Book {
 	t.Cleanup(func() { b.Close() })
 	return b
 }
+
+// completed is EC2 to which every snapshot is completed.
+type completed struct{ service }
+
+func (*completed) DescribeSnapshots(context.Context, *ec2.DescribeSnapshotsInput, ...func(*ec2.Options)) (*ec2.DescribeSnapshotsOutput, error) {
+	return &ec2.DescribeSnapshotsOutput{Snapshots: []ec2types.Snapshot{{State: ec2types.SnapshotStateCompleted}}}, nil
+}

@@ -41,7 +41,7 @@ type Options struct {
 	Record Record
 	Name   string
 
-	Parallel int                     // how many blocks are sent at once; 0: 64, at most 256
+	Parallel int                     // how many blocks are sent at once; 0: 32, at most 256
 	Progress func(done, total int64) // bytes of the disk's blocks; never called by two goroutines at once; must not block
 
 	Poll  time.Duration // first pause between two looks at the snapshot's state; 0: 2 s
@@ -153,7 +153,7 @@ func (u *upload) defaults(ctx context.Context) error {
 	}
 	u.Name = cmp.Or(u.Name, "disk")
 	u.Poll, u.Limit = cmp.Or(u.Poll, 2*time.Second), cmp.Or(u.Limit, time.Hour)
-	u.Parallel = min(cmp.Or(max(u.Parallel, 0), 64), maxParallel)
+	u.Parallel = min(cmp.Or(max(u.Parallel, 0), 32), maxParallel)
 	if u.Record == nil {
 		u.Record = forgetful{}
 	}
