@@ -5,6 +5,7 @@
 # make bench-build   measure what warm builds save, beside Packer: a table; ROUNDS=3
 # make check   formatting and vet
 # make bench-disk    write disks beside qemu-img, pigz and zstd: a table; ROUNDS=5, INGOT_BENCH_DISK=a raw disk
+# make bench-aws     upload to servers on loopback beside coldsnap: a table; ROUNDS=5
 #
 # Every target may be run again: what is there is not installed or built anew.
 
@@ -12,7 +13,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -ec
 .DEFAULT_GOAL := build
 AGENTS := linux-amd64 linux-arm64 windows-amd64
-.PHONY: bench bench-build bench-disk build agents $(AGENTS:%=agent-%) setup setup-test packages-test demo test check clean
+.PHONY: bench bench-aws bench-build bench-disk build agents $(AGENTS:%=agent-%) setup setup-test packages-test demo test check clean
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
@@ -95,6 +96,12 @@ bench-disk: setup build
 	[ -n "$$disk" ] || disk=$$(newest); \
 	[ -n "$$disk" ] || { bin/ingot build testdata/recipes/web-server.yaml -o bin/bench-disk; disk=$$(newest); }; \
 	go test -run '^$$' -bench BenchmarkConvert -benchtime 1x -timeout 6h ./disk -ingot $(CURDIR)/bin/ingot -disk "$$disk" -rounds $(ROUNDS) -table $(CURDIR)/bin/bench-disk.md
+
+# coldsnap is built once, where cargo is there.
+bench-aws: ROUNDS := 5
+bench-aws:
+	@mkdir -p bin/coldsnap
+	go test -run '^$$' -bench BenchmarkEBS -benchtime 1x -timeout 2h ./export/ebs -rounds $(ROUNDS) -coldsnap $(CURDIR)/bin/coldsnap -table $(CURDIR)/bin/bench-ebs.md
 
 clean:
 	rm -rf bin out $(EMBEDDED)/ingot-agent-*
