@@ -107,5 +107,5 @@ func (t *Target) bootsByUEFI() (bool, Seen) {
 	case len(others) == 0:
 		return false, Seen{Where: esp, What: "no " + name}
 	}
-	return false, Seen{Where: esp, What: fmt.Sprintf("no %s: firmware of a new instance finds none of %s", name, strings.Join(others[:min(len(others), 5)], ", "))}
+	return false, Seen{Where: esp, Fixable: t.grubOfESP() != nil, What: fmt.Sprintf("no %s: firmware of a new instance finds none of %s", name, strings.Join(others[:min(len(others), 5)], ", "))}
 }

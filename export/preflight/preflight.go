@@ -95,6 +95,7 @@ type Seen struct {
 	// Prevents and Fix replace the check's, if given. NotFixable: this one thing cannot be mended in a copy.
 	Prevents, Fix string
 	NotFixable    bool
+	Fixable       bool // in a check whose other things cannot be mended
 }
 
 // meaningless is an error of a look at what is not there: a check of VHDs has nothing to say of a raw disk. The text says why.
@@ -212,7 +213,7 @@ func (c Check) run(ctx context.Context, t *Target) ([]Finding, error) {
 	for _, s := range seen {
 		f := f
 		f.Status, f.Where, f.Seen, f.Prevents, f.Fix = Failed, s.Where, s.What, c.Prevents, c.Fix
-		f.Fixable, f.Component = c.Fixable && !s.NotFixable, c.Component
+		f.Fixable, f.Component = (c.Fixable || s.Fixable) && !s.NotFixable, c.Component
 		if s.Level != None {
 			f.Level = s.Level
 		}

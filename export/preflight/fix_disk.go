@@ -1,0 +1,96 @@
+package preflight
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/ingot-image/ingot/disk"
+	"github.com/ingot-image/ingot/disk/inspect"
+)
+
+// The programs that mend.
+var (
+	e2fsck  = disk.Tool{Name: "e2fsck", Package: "e2fsprogs"}
+	debugfs = disk.Tool{Name: "debugfs", Package: "e2fsprogs"}
+	mcopy   = disk.Tool{Name: "mcopy", Package: "mtools"}
+	mmd     = disk.Tool{Name: "mmd", Package: "mtools"}
+)
+
+// moveBackupTable writes the second copy of a GPT to the disk's end, from the first one.
+func moveBackupTable(_ context.Context, w *workpiece, _ Finding) error {
+	if !w.target.Report.PartitionTable.PrimaryValid {
+		return fmt.Errorf("the first copy of the GPT is damaged: restore it by gdisk, from the second one")
+	}
+	return disk.Grow(w.path(), 0)
+}
+
+// recoverFileSystem replays the journal of an ext file system, and mends what e2fsck mends without asking.
+func recoverFileSystem(ctx context.Context, w *workpiece, f Finding) error {
+	for _, v := range w.target.Report.FileSystems {
+		if v.Device != f.Where || v.Partition == 0 || !strings.HasPrefix(v.Type, "ext") {
+			continue
+		}
+		return disk.Run(ctx, disk.Command{Tool: e2fsck, Files: []*os.File{w.File}, AcceptExit: []int{1, 2, 3},
+			Args: []string{"-f", "-p", fmt.Sprintf("%s?offset=%d", disk.FilePath(0), v.Start)}})
+	}
+	return fmt.Errorf("%s is no ext file system in a partition: mount and unmount it", f.Where)
+}
+
+// fallbackNames are the loader that firmware starts by its name, and the distribution's that it can be a copy of. A signed shim cannot be: it looks for its
+// GRUB in its own folder.
+var fallbackNames = map[string][2]string{x86: {"BOOTX64.EFI", "GRUBX64.EFI"}, arm64: {"BOOTAA64.EFI", "GRUBAA64.EFI"}}
+
+// grubOfESP is the distribution's GRUB for the system's architecture on the EFI system partition, nil if there is none.
+func (t *Target) grubOfESP() *inspect.EFILoader {
+	want := t.architecture()
+	for i := range t.Report.Boot.EFI {
+		l := &t.Report.Boot.EFI[i]
+		name := l.Path[strings.LastIndexAny(l.Path, `/\`)+1:]
+		if (want == "" || ec2Architecture(l.Architecture) == want) && name != "" && strings.EqualFold(name, fallbackNames[ec2Architecture(l.Architecture)][1]) {
+			return l
+		}
+	}
+	return nil
+}
+
+// addFallbackLoader copies the distribution's GRUB to where firmware looks.
+func addFallbackLoader(ctx context.Context, w *workpiece, _ Finding) error {
+	l := w.target.grubOfESP()
+	if l == nil {
+		return errors.New("the EFI system partition has no GRUB that could be copied: grub-install --removable")
+	}
+	esp := partition(w.target.Report, l.Partition)
+	if esp == nil || esp.Type != "vfat" {
+		return fmt.Errorf("partition %d is not FAT", l.Partition)
+	}
+	inside := strings.Trim(strings.ReplaceAll(l.Path, `\`, "/"), "/")
+	if !plainName.MatchString("/" + inside) {
+		return fmt.Errorf("%.100q is a name that is not given to mtools", inside)
+	}
+	at := fmt.Sprintf("%s@@%d", disk.FilePath(0), esp.Start)
+	run := func(tool disk.Tool, in io.Reader, out io.Writer, args ...string) error {
+		return disk.Run(ctx, disk.Command{Tool: tool, Files: []*os.File{w.File}, Stdin: in, Stdout: out,
+			Args: append([]string{"-i", at}, args...), Env: []string{"MTOOLSRC=/dev/null"}})
+	}
+	var loader bytes.Buffer
+	if err := run(mcopy, nil, &loader, "::/"+inside, "-"); err != nil {
+		return err
+	}
+	_ = run(mmd, nil, nil, "-D", "s", "::/EFI/BOOT") // which may be there: what is to be in it tells
+	return run(mcopy, &loader, nil, "-Q", "-D", "s", "-", "::/EFI/BOOT/"+fallbackNames[ec2Architecture(l.Architecture)][0])
+}
+
+// partition is the file system that is in a partition.
+func partition(r *inspect.Report, index int) *inspect.FileSystem {
+	for i := range r.FileSystems {
+		if v := &r.FileSystems[i]; v.Partition == index && index != 0 {
+			return v
+		}
+	}
+	return nil
+}
