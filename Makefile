@@ -5,7 +5,7 @@
 # make bench-build   measure what warm builds save, beside Packer: a table; ROUNDS=3
 # make check   formatting and vet
 # make bench-disk    write disks beside qemu-img, pigz and zstd: a table; ROUNDS=5, INGOT_BENCH_DISK=a raw disk
-# make bench-aws     upload to servers on loopback beside coldsnap: a table; ROUNDS=5
+# make bench-aws     upload to servers on loopback beside coldsnap and aws s3 cp: tables; ROUNDS=5
 #
 # Every target may be run again: what is there is not installed or built anew.
 
@@ -97,11 +97,13 @@ bench-disk: setup build
 	[ -n "$$disk" ] || { bin/ingot build testdata/recipes/web-server.yaml -o bin/bench-disk; disk=$$(newest); }; \
 	go test -run '^$$' -bench BenchmarkConvert -benchtime 1x -timeout 6h ./disk -ingot $(CURDIR)/bin/ingot -disk "$$disk" -rounds $(ROUNDS) -table $(CURDIR)/bin/bench-disk.md
 
-# coldsnap is built once, where cargo is there.
+# Each part measures against a strict server of its own. coldsnap is built once, where cargo is there.
 bench-aws: ROUNDS := 5
 bench-aws:
+	$(call install,awscli)
 	@mkdir -p bin/coldsnap
 	go test -run '^$$' -bench BenchmarkEBS -benchtime 1x -timeout 2h ./export/ebs -rounds $(ROUNDS) -coldsnap $(CURDIR)/bin/coldsnap -table $(CURDIR)/bin/bench-ebs.md
+	go test -run '^$$' -bench BenchmarkUpload -benchtime 1x -timeout 1h ./export/s3 -rounds $(ROUNDS) -table $(CURDIR)/bin/bench-s3.md
 
 clean:
 	rm -rf bin out $(EMBEDDED)/ingot-agent-*

@@ -18,6 +18,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -73,7 +74,7 @@ func Start(tb testing.TB) *Server {
 func (s *Server) Environ() []string {
 	return []string{
 		"AWS_ENDPOINT_URL=" + s.URL, "AWS_REGION=" + Region, "AWS_DEFAULT_REGION=" + Region, "AWS_ACCESS_KEY_ID=" + AccessKey, "AWS_SECRET_ACCESS_KEY=" + SecretKey,
-		"AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null", "AWS_EC2_METADATA_DISABLED=true", "AWS_PROFILE=", "AWS_SESSION_TOKEN=",
+		"AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null", "AWS_EC2_METADATA_DISABLED=true", "AWS_SESSION_TOKEN=",
 	}
 }
 
@@ -83,6 +84,8 @@ func (s *Server) Setenv(tb testing.TB) {
 		name, value, _ := strings.Cut(v, "=")
 		tb.Setenv(name, value)
 	}
+	tb.Setenv("AWS_PROFILE", "") // it is back after the test
+	os.Unsetenv("AWS_PROFILE")   // an empty one is the name of a profile for the aws command line
 }
 
 // Config leads the SDK to the server without the environment, for tests that run beside each other.
