@@ -123,7 +123,8 @@ func newRelease(image *Image, c *distribution.Configuration, o Options) (*releas
 	if err := r.registration(); err != nil {
 		return nil, err
 	}
-	return r, r.ami.Validate() // and not after the upload
+	regional := ami.Options{Distributions: r.regions(), Variables: image.Variables(), Tags: image.Tags}
+	return r, errors.Join(r.ami.Validate(), regional.Validate()) // and not after the upload
 }
 
 func (r *release) event(e Event) {
@@ -152,8 +153,7 @@ func (i *Image) Variables() ami.Variables {
 
 // registration is what the snapshot will be registered as, under the name that the region's configuration gives it.
 func (r *release) registration() error {
-	in := r.config.Import
-	name, err := ami.SourceName(r.region, in.Encrypt || in.KMSKeyID != "", r.regions(), r.image.Variables())
+	name, err := ami.SourceName(r.region, r.config.Import.KMSKeyID, r.regions(), r.image.Variables())
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,7 @@
 // descriptions, tags, keys, launch permissions, deprecation, protection, versions of launch templates, SSM parameters, files in buckets.
 //
 //	variables := ami.Variables{BuildDate: built, BuildVersion: "3", ImageName: "web", Version: "1.2.0"}
-//	name, err := ami.SourceName("eu-west-1", false, configuration.Distributions, variables)
+//	name, err := ami.SourceName("eu-west-1", "", configuration.Distributions, variables)
 //	imageID, err := ami.Register(ctx, ec2.NewFromConfig(config), ami.RegisterOptions{Name: name, SnapshotID: "snap-0123456789abcdef0",
 //		Registration: distribution.Registration{Architecture: "x86_64", BootMode: "uefi-preferred"}, Record: book})
 //	results, err := ami.Distribute(ctx, ami.NewAccounts(config), ami.Options{SourceRegion: "eu-west-1", ImageID: imageID,

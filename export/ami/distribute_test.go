@@ -220,7 +220,7 @@ func TestAnEncryptedCopyInTheSourceRegion(t *testing.T) {
 	if _, err := w.distribute(d); err == nil || !strings.Contains(err.Error(), "register it under another name") {
 		t.Errorf("under the name of the source: %v", err)
 	}
-	source, err := ami.SourceName(home, false, []distribution.Distribution{d}, w.options.Variables)
+	source, err := ami.SourceName(home, "", []distribution.Distribution{d}, w.options.Variables)
 	w.must(err)
 	w.options.ImageID = w.register(ami.RegisterOptions{Name: source, SnapshotID: w.snapshot(), Registration: distribution.Registration{Architecture: "x86_64"}})
 	d.AMI.Name = "web 2"

@@ -115,15 +115,16 @@ func (o Options) amiTags(a *distribution.AMI) (map[string]string, error) {
 }
 
 // SourceName is the name to register an image under that will then be distributed: the one that it is to have in its region, so that it need not be copied
-// there; or, where a copy is made there all the same because kmsKeyId asks for one and the image is not encrypted with that very key, that with an addition.
-func SourceName(region string, encrypted bool, distributions []distribution.Distribution, v Variables) (string, error) {
+// there; or, where a copy is made there all the same because kmsKeyId names another key than the one that the image is encrypted with ("" for none), that
+// with an addition.
+func SourceName(region, key string, distributions []distribution.Distribution, v Variables) (string, error) {
 	const addition = " source"
 	for _, d := range distributions {
 		if d.Region != region || d.AMI == nil {
 			continue
 		}
 		name, err := Name(d.AMI.Name, v)
-		if err == nil && d.AMI.KMSKeyID != "" && !encrypted {
+		if err == nil && d.AMI.KMSKeyID != "" && d.AMI.KMSKeyID != key {
 			name = name[:min(len(name), maxName-len(addition))] + addition
 		}
 		return name, err
