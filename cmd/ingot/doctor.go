@@ -10,15 +10,25 @@ import (
 
 func newDoctor() *cobra.Command {
 	var asJSON bool
+	var cloud awsFlags
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Check that this machine has what builds need",
 		Long: `Doctor looks at every requirement of a build on this machine: QEMU, the accelerator and why it
 was chosen, firmware by QEMU's own descriptors, tools, disk space and memory. For what is
-missing it tells how to get it. Exit status 1 means that a build could not work.`,
-		Example: "  ingot doctor\n  ingot doctor --json",
+missing it tells how to get it. Exit status 1 means that a build could not work.
+
+With --aws it looks at the AWS account instead, and changes nothing there: credentials, bucket, service role, KMS key,
+quotas and names of AMIs. Exit status 1 means that an import could not work; ingot aws setup makes what is missing.`,
+		Example: "  ingot doctor\n  ingot doctor --json\n  ingot doctor --aws --bucket images-in-ireland",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := cloud.check(cmd); err != nil {
+				return err
+			}
+			if cloud.on {
+				return cloud.run(cmd.Context(), cmd.OutOrStdout(), asJSON)
+			}
 			b, err := newBuilder()
 			if err != nil {
 				return err
@@ -56,6 +66,7 @@ missing it tells how to get it. Exit status 1 means that a build could not work.
 			return err
 		},
 	}
+	cloud.register(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }

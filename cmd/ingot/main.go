@@ -140,7 +140,7 @@ State lives under $INGOT_HOME (default: ~/.local/share/ingot).`,
 	})
 	root.SetVersionTemplate("ingot {{.Version}}\n")
 	root.AddCommand(newBuild(), newPlan(), newImages(), newInspect(), newDiff(), newCheck(), newRun(), newShell(), newConsole(), newCp(), newConvert(), newDistribute(), newCache(), newComponent(),
-		newDoctor(), newVersion(), newRelay())
+		newDoctor(), newAWS(), newVersion(), newRelay())
 	// cobra reports unknown verbs and wrong arguments as plain errors; they are bad input like the rest.
 	wrongArgsAreUsage(root)
 	root.Args = func(_ *cobra.Command, given []string) error {

@@ -77,3 +77,16 @@ func partition(region string) string {
 	}
 	return "aws"
 }
+
+// CallerPolicy is what who imports must be allowed, by way of the bucket.
+func CallerPolicy(partition, accountID, bucket, roleName string) Document {
+	arn := "arn:" + partition + ":s3:::" + bucket
+	return Document{documentVersion, []Statement{
+		{Effect: "Allow", Action: []string{"s3:GetBucketLocation", "s3:ListBucket", "s3:ListBucketMultipartUploads", "s3:GetLifecycleConfiguration", "s3:GetBucketVersioning", "s3:GetEncryptionConfiguration"}, Resource: []string{arn}},
+		{Effect: "Allow", Action: []string{"s3:PutObject", "s3:GetObject", "s3:DeleteObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"}, Resource: []string{arn + "/*"}},
+		{Effect: "Allow", Action: []string{"ec2:ImportSnapshot", "ec2:ImportImage", "ec2:ExportImage", "ec2:CancelImportTask", "ec2:CancelExportTask", "ec2:Describe*", "ec2:GetEbsEncryptionByDefault",
+			"ec2:RegisterImage", "ec2:CopyImage", "ec2:CreateTags", "ec2:ModifyImageAttribute", "ec2:EnableImageDeprecation", "ec2:EnableImageDeregistrationProtection",
+			"ec2:CreateLaunchTemplateVersion", "ec2:ModifyLaunchTemplate", "ssm:PutParameter", "ssm:GetParameter"}, Resource: []string{"*"}},
+		{Effect: "Allow", Action: []string{"iam:PassRole"}, Resource: []string{"arn:" + partition + ":iam::" + accountID + ":role/" + roleName}},
+	}}
+}
