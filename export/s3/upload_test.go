@@ -201,21 +201,27 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// interrupted uploads until so many parts are there.
+// interrupted uploads until so many parts are there, one after another.
 func interrupted(t *testing.T, server *s3sim.Server, u s3.Uploader, data []byte, identity string, after int) {
 	t.Helper()
+	server.Break(s3sim.Fault{Action: "UploadPart", Nth: after + 1, Wait: time.Hour})
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
 	stop := errors.New("interrupted")
 	u.Parallel = 1
-	u.Progress = func(done, _ int64) {
-		if done > int64(after)*u.PartSize {
-			cancel(stop)
-		}
+	ended := make(chan error, 1)
+	go func() {
+		_, err := u.Upload(ctx, web, bytes.NewReader(data), int64(len(data)), identity)
+		ended <- err
+	}()
+	for deadline := time.Now().Add(time.Minute); server.Count("UploadPart") < after && time.Now().Before(deadline); {
+		time.Sleep(5 * time.Millisecond)
 	}
-	if _, err := u.Upload(ctx, web, bytes.NewReader(data), int64(len(data)), identity); !errors.Is(err, stop) {
+	cancel(stop)
+	if err := <-ended; !errors.Is(err, stop) {
 		t.Fatalf("Upload = %v", err)
 	}
+	server.Mend()
 	if n := server.Count("UploadPart"); n != after {
 		t.Fatalf("%d parts had arrived, want %d", n, after)
 	}

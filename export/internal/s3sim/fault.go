@@ -19,7 +19,8 @@ type Fault struct {
 	// Wait comes before all of these, or before a sound answer.
 	Wait time.Duration
 
-	seen int
+	seen   int
+	mended chan struct{}
 }
 
 // Break adds a line to the script.
@@ -29,23 +30,26 @@ func (s *Server) Break(f Fault) {
 	s.faults = append(s.faults, &f)
 }
 
-// Mend empties the script.
+// Mend empties the script. Requests that it lets wait are cut off.
 func (s *Server) Mend() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.faults = nil
+	close(s.mended)
+	s.mended = make(chan struct{})
 }
 
-func (s *Server) fault(c *call) Fault {
+func (s *Server) fault(c *call) (found Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var found Fault
+	found.mended = s.mended
 	for _, f := range s.faults {
 		if f.Action != "" && f.Action != c.action {
 			continue
 		}
 		if f.seen++; f.Nth == 0 || f.Nth == f.seen {
 			found = *f
+			found.mended = s.mended
 		}
 	}
 	return found
@@ -55,6 +59,8 @@ func (s *Server) fault(c *call) Fault {
 func (f Fault) breaks(c *call) bool {
 	select {
 	case <-time.After(f.Wait):
+	case <-f.mended: // nobody waits for this one any more
+		panic(http.ErrAbortHandler)
 	case <-c.Context().Done():
 	}
 	switch {

@@ -45,6 +45,7 @@ type Server struct {
 	uploads  map[string]*upload
 	ids      int
 	faults   []*Fault
+	mended   chan struct{} // closed by Mend
 	requests []Request
 }
 
@@ -63,9 +64,9 @@ type bucket struct {
 
 // Start starts a server that lives as long as the test.
 func Start(tb testing.TB) *Server {
-	s := &Server{dir: tb.TempDir(), buckets: map[string]*bucket{}, uploads: map[string]*upload{}}
+	s := &Server{dir: tb.TempDir(), buckets: map[string]*bucket{}, uploads: map[string]*upload{}, mended: make(chan struct{})}
 	web := httptest.NewServer(s)
-	tb.Cleanup(web.Close)
+	tb.Cleanup(func() { s.Mend(); web.Close() })
 	s.URL = web.URL
 	return s
 }
@@ -233,7 +234,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // statusWriter holds the header back until the action is done, so that a lost answer is lost entirely.
 type statusWriter struct {
 	http.ResponseWriter
-	status int
+	status  int
+	flushed bool
 }
 
 func (w *statusWriter) WriteHeader(status int) {
@@ -251,7 +253,10 @@ func (w *statusWriter) flush() {
 	if w.status == 0 {
 		w.status = http.StatusOK
 	}
-	w.ResponseWriter.WriteHeader(w.status)
+	if !w.flushed {
+		w.flushed = true
+		w.ResponseWriter.WriteHeader(w.status)
+	}
 }
 
 // stamp writes a time as listings have it.
