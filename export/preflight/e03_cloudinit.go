@@ -13,7 +13,7 @@ func cloudInit() Check {
 		Looks:    "cloud-init's program and units, /etc/cloud/cloud.cfg and cloud.cfg.d, ds-identify.cfg, the kernel's command line",
 		Levels:   Levels{ImportImage: Warning, ImportSnapshot: Warning, EBSDirect: Warning},
 		Prevents: "no message: the instance has no key, no user data and no larger root file system",
-		Fix:      "install cloud-init and enable it in a build: a component with apt-get or dnf install cloud-init",
+		Fix:      "install cloud-init in a build, by a step of ExecuteBash: apt-get install -y cloud-init, or dnf install -y cloud-init",
 		look: func(_ context.Context, t *Target) ([]Seen, error) {
 			c := t.Report.System.CloudInit
 			switch {

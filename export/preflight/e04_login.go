@@ -13,7 +13,7 @@ func login() Check {
 		Looks:    "the units that are enabled, users with keys or passwords, the rules of iptables, nftables and ufw",
 		Levels:   Levels{ImportImage: Warning, ImportSnapshot: Warning, EBSDirect: Warning},
 		Prevents: "no message: nobody can log in to the instance; VM Import makes no ec2-user",
-		Fix:      "install and enable openssh-server, and cloud-init with a default user",
+		Fix:      "install openssh-server, and cloud-init with a default user, in a build by a step of ExecuteBash",
 		look: func(_ context.Context, t *Target) ([]Seen, error) {
 			s := t.Report.System
 			var seen []Seen

@@ -14,7 +14,7 @@ func growsRoot() Check {
 		Looks:    "growpart or systemd-repart, the tool that grows the root file system, cloud-init's growpart",
 		Levels:   Levels{ImportImage: Warning, ImportSnapshot: Warning, EBSDirect: Warning},
 		Prevents: "no message: the root file system stays as small as the image, however large the volume",
-		Fix:      "install cloud-guest-utils or cloud-utils-growpart in a build, and the tools of the file system",
+		Fix:      "install cloud-guest-utils or cloud-utils-growpart in a build by a step of ExecuteBash, and the tools of the file system",
 		look: func(_ context.Context, t *Target) ([]Seen, error) {
 			var seen []Seen
 			if !t.Report.System.Growpart {

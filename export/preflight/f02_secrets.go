@@ -25,7 +25,7 @@ func secrets() Check {
 		Looks:    "/etc/shadow, the homes of users, folders of private keys",
 		Levels:   Levels{ImportImage: Warning, ImportSnapshot: Warning, EBSDirect: Warning},
 		Prevents: "no message: whoever may launch the AMI, or copy its snapshot, has it",
-		Fix:      "remove it in a build, and take it for known: make a new one",
+		Fix:      "remove it in a build by a step of DeleteFile or ExecuteBash, and take it for known: make a new one",
 		look: func(_ context.Context, t *Target) ([]Seen, error) {
 			level := Warning
 			if t.Request.Shared {

@@ -35,11 +35,17 @@ type mending struct {
 	mend func(ctx context.Context, w *workpiece, f Finding) error
 }
 
-// mendings are in the order in which they are made: the partition table, file systems, files in them. A05 is mended by fill, and A01 to A04 by the format.
-func mendings() []mending {
+// diskMendings are those of the partition table and of file systems, in their order. A05 is mended by fill, and A01 to A04 by the format.
+func diskMendings() []mending {
 	return []mending{
 		{[]string{"B01"}, moveBackupTable},
 		{[]string{"B07", "R16"}, recoverFileSystem},
+	}
+}
+
+// fileMendings are those of files.
+func fileMendings() []mending {
+	return []mending{
 		{[]string{"C03"}, addFallbackLoader},
 		{[]string{"D04"}, setKernelOptions},
 		{[]string{"E01"}, correctFstab},
@@ -84,18 +90,31 @@ func Fix(ctx context.Context, t *Target, report *Report, out string, o FixOption
 	if err := w.fill(ctx, cutOff); err != nil {
 		return nil, fmt.Errorf("fix: %w", disk.ExplainSpace(err, filepath.Dir(out), 0))
 	}
-	found := report
-	if cutOff { // now it can be read, and more is found
-		if w.target, err = Open(ctx, w.path(), t.Request, o.Options); err != nil {
-			return nil, fmt.Errorf("fix: %w", err)
-		}
-		defer w.target.Close()
-		if found, err = Run(ctx, w.target); err != nil {
+	failed := map[string]string{} // by the place of a finding
+	if err := w.mend(ctx, diskMendings(), report, failed); err != nil {
+		return nil, fmt.Errorf("fix: %w", err)
+	}
+	// A journal may have held other files than those that were read before.
+	request := t.Request
+	request.Format = disk.Raw
+	if w.target, err = Open(ctx, w.path(), request, o.Options); err != nil {
+		return nil, fmt.Errorf("fix: %w", err)
+	}
+	defer w.target.Close()
+	found, err := Run(ctx, w.target)
+	if err != nil {
+		return nil, fmt.Errorf("fix: %w", err)
+	}
+	if cutOff { // what could not be read before
+		if err := w.mend(ctx, diskMendings(), found, failed); err != nil {
 			return nil, fmt.Errorf("fix: %w", err)
 		}
 	}
-	failed, err := w.mend(ctx, found)
-	if err != nil {
+	w.edits = newEdits(w)
+	if err := w.mend(ctx, fileMendings(), found, failed); err != nil {
+		return nil, fmt.Errorf("fix: %w", err)
+	}
+	if err := w.edits.apply(ctx); err != nil {
 		return nil, fmt.Errorf("fix: %w", err)
 	}
 	temp := filepath.Join(filepath.Dir(out), fmt.Sprintf(".%08x%s", rand.Uint32(), format.Extension()))
@@ -158,23 +177,22 @@ func (t *Target) fixedFormat(report *Report) disk.Format {
 	return disk.Raw
 }
 
-// mend makes all mendings of what was found. Those that could not be made are given by the place of their finding, with the reason.
-func (w *workpiece) mend(ctx context.Context, report *Report) (failed map[string]string, err error) {
-	failed, w.edits = map[string]string{}, newEdits(w)
-	for _, m := range mendings() {
+// mend makes mendings of what was found. Why one could not be made goes to failed, by the place of its finding.
+func (w *workpiece) mend(ctx context.Context, mendings []mending, report *Report, failed map[string]string) error {
+	for _, m := range mendings {
 		for _, f := range report.Failed() {
 			if !f.Fixable || !slices.Contains(m.ids, f.ID) {
 				continue
 			}
 			if err := m.mend(ctx, w, f); err != nil {
 				if ctx.Err() != nil {
-					return nil, context.Cause(ctx)
+					return context.Cause(ctx)
 				}
 				failed[placeOf(f)] = err.Error()
 			}
 		}
 	}
-	return failed, w.edits.apply(ctx)
+	return nil
 }
 
 func placeOf(f Finding) string { return f.ID + " " + f.Where + " " + f.Seen }

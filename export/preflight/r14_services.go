@@ -9,7 +9,7 @@ func clockAndAgents() Check {
 		Looks:    "the units that are enabled, and the programs of hypervisors' tools",
 		Levels:   Levels{ImportImage: Warning, ImportSnapshot: Warning, EBSDirect: Warning},
 		Prevents: "no message: signed requests fail when the clock is wrong, and tools of another hypervisor may hang at the boot",
-		Fix:      "install chrony with the server 169.254.169.123 in a build, and remove VMware Tools or VirtualBox Guest Additions",
+		Fix:      "install chrony with the server 169.254.169.123 in a build, by a step of ExecuteBash, and remove VMware Tools or VirtualBox Guest Additions",
 		look: func(_ context.Context, t *Target) ([]Seen, error) {
 			var seen []Seen
 			if !t.enabled("chrony", "chronyd", "systemd-timesyncd", "ntp", "ntpd", "ntpsec", "openntpd") {
