@@ -141,6 +141,7 @@ type rehearsal struct {
 	image       disk.Image // as QEMU opens it
 	size        int64      // of the disk in bytes
 	root        int64      // of the root file system in bytes, 0 if unknown
+	loaders     bootModes  // which firmware finds a program to start, be it good or not
 }
 
 func (r *rehearsal) doing(firmware qemu.FirmwareKind, format string, args ...any) {
@@ -162,6 +163,7 @@ func (r *rehearsal) prepare(ctx context.Context) error {
 		return err
 	}
 	r.size = d.Size()
+	r.loaders = bootModes{bios: report.Boot.BIOS != nil, uefi: len(report.Boot.EFI) > 0}
 	for _, f := range report.FileSystems {
 		if f.MountPoint == "/" && f.Space != nil {
 			r.root = f.Space.Size

@@ -54,9 +54,15 @@ type observation struct {
 	root     int64 // of the root file system before, 0 if unknown
 }
 
+// errNoLoader is what comes of a disk that firmware finds no program on. A BIOS does not say so of a disk with a partition table: it runs the empty boot code.
+var errNoLoader = errors.New("the disk has nothing that this firmware could start")
+
 // boot boots the image once.
 func (r *rehearsal) boot(ctx context.Context, firmware qemu.FirmwareKind) (*Boot, error) {
 	began := time.Now()
+	if firmware == qemu.BIOS && !r.loaders.bios || firmware == qemu.UEFI && !r.loaders.uefi {
+		return &Boot{Firmware: firmware, Checks: (&observation{failure: errNoLoader}).checks()}, nil
+	}
 	public, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		return nil, err

@@ -32,7 +32,7 @@ func (o *observation) console() Check {
 	case o.init:
 		return pass(CheckConsole, "what the kernel starts writes to ttyS0")
 	}
-	return fail(CheckConsole, fix, "nothing but the firmware and the boot loader wrote to ttyS0%s", o.because())
+	return fail(CheckConsole, o.hint(fix), "nothing but the firmware and the boot loader wrote to ttyS0%s", o.because())
 }
 
 // because says why the guest did not come up, if it did not.
@@ -50,8 +50,11 @@ func (o *observation) because() string {
 // hint is the advice for a guest that did not come up, or else the one given.
 func (o *observation) hint(otherwise string) string {
 	var wait *qemu.WaitError
-	if errors.As(o.failure, &wait) && wait.Hint != "" {
+	switch {
+	case errors.As(o.failure, &wait) && wait.Hint != "":
 		return wait.Hint
+	case errors.Is(o.failure, errNoLoader):
+		return "install a boot loader for it, or choose the other boot mode"
 	}
 	return otherwise
 }

@@ -50,9 +50,9 @@ func (j *job) rehearse(ctx context.Context, c testCase) error {
 }
 
 func (j *job) rehearseFile(ctx context.Context, firmware qemu.FirmwareKind, f file, test string, log io.Writer) (*Boot, error) {
-	format := f.format
-	if _, ok := disk.Driver(format); !ok {
-		format = "" // its content says what it is packed in
+	var format disk.Format
+	if f.format == disk.Raw { // of the others their content says what they are
+		format = disk.Raw
 	}
 	result, err := j.builder.Rehearse(ctx, RehearsalOptions{
 		File: f.path, Format: format, Firmware: []qemu.FirmwareKind{firmware}, Accelerator: string(j.plan.Infrastructure.Accelerator),

@@ -145,6 +145,8 @@ func TestRehearsalChecks(t *testing.T) {
 			silent(o)
 			o.kernel, o.init, o.failure = false, false, &qemu.WaitError{Reason: qemu.WaitFatal, Cause: "the BIOS found nothing to boot"}
 		}, "console cloud-init-ec2 public-key user-data root-grown", map[string]string{CheckConsole: "the BIOS found nothing to boot", CheckGrown: "not known: the BIOS found nothing"}},
+		{"no loader", func(o *observation) { *o = observation{failure: errNoLoader} }, "console cloud-init-ec2 public-key user-data root-grown",
+			map[string]string{CheckCloudInit: "did not come up: the disk has nothing that this firmware could start"}},
 		{"Ec2, but the script did not run", func(o *observation) {
 			o.told, o.login, o.failure = nil, nil, late
 			o.left = &leftDisk{datasource: "DataSourceEc2Local", installed: true, users: []string{"debian"}, root: 6 << 30}
