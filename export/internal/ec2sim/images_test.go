@@ -78,7 +78,7 @@ func available(t *testing.T, client *ec2.Client, id string) types.Image {
 }
 
 func TestImagesAreWhatTheyWereRegisteredAs(t *testing.T) {
-	s := Start(t, Options{Lag: 30 * time.Millisecond})
+	s := Start(t, Options{Lag: time.Second})
 	config := s.Config(t, Region)
 	client := ec2.NewFromConfig(config)
 	snapshot := newSnapshot(t, config, 'a')
@@ -90,7 +90,7 @@ func TestImagesAreWhatTheyWereRegisteredAs(t *testing.T) {
 	if _, err := client.DescribeImages(t.Context(), &ec2.DescribeImagesInput{ImageIds: []string{id}}); code(err) != "InvalidAMIID.NotFound" {
 		t.Errorf("seen at once: %v", err)
 	}
-	time.Sleep(30 * time.Millisecond)
+	time.Sleep(time.Second)
 	i := available(t, client, id)
 	root := i.BlockDeviceMappings[0].Ebs
 	got := fmt.Sprint(*i.Name, i.Architecture, i.BootMode, i.TpmSupport, i.ImdsSupport, *i.EnaSupport, *i.RootDeviceName, *root.SnapshotId == snapshot, *root.VolumeSize, root.VolumeType,
@@ -149,9 +149,6 @@ func TestCopiesHaveTheBytesAndMaySitInOtherAccounts(t *testing.T) {
 		t.Fatal(err)
 	}
 	input := &ec2.CopyImageInput{Name: aws.String("web"), SourceImageId: registered.ImageId, SourceRegion: aws.String(Region), ClientToken: aws.String("once"), CopyImageTags: aws.Bool(true)}
-	if _, err := far.CopyImage(t.Context(), input); code(err) != "IncorrectState" {
-		t.Errorf("copy of a pending image: %v", err)
-	}
 	available(t, client, *registered.ImageId)
 	key, err := kms.NewFromConfig(s.Config(t, there)).CreateKey(t.Context(), nil)
 	if err != nil {
@@ -186,6 +183,10 @@ func TestCopiesHaveTheBytesAndMaySitInOtherAccounts(t *testing.T) {
 	until(t, "failure", func() bool { return describe(t, far, *copied.ImageId).State == types.ImageStateFailed })
 	if describe(t, far, *copied.ImageId).StateReason == nil {
 		t.Error("no reason")
+	}
+	again := &ec2.CopyImageInput{Name: aws.String("again"), SourceImageId: copied.ImageId, SourceRegion: aws.String(there)}
+	if _, err := far.CopyImage(t.Context(), again); code(err) != "IncorrectState" {
+		t.Errorf("copy of an image that failed: %v", err)
 	}
 
 	them := ec2.NewFromConfig(s.AccountConfig(t, there, other))

@@ -107,7 +107,7 @@ func follow(t *testing.T, client *ec2.Client, id string) (seen []types.SnapshotT
 }
 
 func TestImportSnapshotMakesTheDiskThatWasUploaded(t *testing.T) {
-	s, client, store := newAccount(t, Options{Lag: 20 * time.Millisecond, Step: 30 * time.Millisecond})
+	s, client, store := newAccount(t, Options{Lag: 20 * time.Millisecond, Step: 100 * time.Millisecond})
 	raw := rawDisk()
 	putObject(t, store, "images", "disk.vmdk", inFormat(t, raw, "disk.vmdk"))
 	putObject(t, store, "images", "disk.vhd", inFormat(t, raw, "disk.vhd"))
