@@ -117,7 +117,7 @@ func (d *distributor) check(ctx context.Context) error {
 	shared := slices.ContainsFunc(c.Distributions, func(p distribution.Distribution) bool {
 		return p.AMI != nil && (p.AMI.LaunchPermission.Shared() || len(p.AMI.TargetAccountIDs) > 0)
 	})
-	request := preflight.Request{Path: preflight.Path(c.Import.Path), Architecture: c.Registration.Architecture, BootMode: c.Registration.BootMode, Shared: shared}
+	request := preflight.Request{Path: preflight.Path(c.Import.Path), Architecture: c.Registration.Architecture, BootMode: c.Registration.BootMode, Shared: shared, Converted: true}
 	d.tell(Event{Type: Progress, Detail: "check the image"})
 	target, err := preflight.Open(ctx, d.image.files[0].Path, request, preflight.Options{
 		Inspect: inspect.Options{Mount: d.builder.Mount}, TempDir: d.work.dir,

@@ -80,7 +80,7 @@ func Fix(ctx context.Context, t *Target, report *Report, out string, o FixOption
 			return nil, fmt.Errorf("fix: %s is the image itself: give the copy another name", out)
 		}
 	}
-	format := t.fixedFormat(report)
+	format := t.FixedFormat(report)
 	pending, err := disk.Create(out)
 	if err != nil {
 		return nil, fmt.Errorf("fix: %w", err)
@@ -161,8 +161,8 @@ func (w *workpiece) fill(ctx context.Context, cutOff bool) error {
 	return w.Truncate((src.Size() + 511) / 512 * 512)
 }
 
-// fixedFormat is the copy's: the image's own, but the path's best one where the check of the container has failed.
-func (t *Target) fixedFormat(report *Report) disk.Format {
+// FixedFormat is the copy's: the image's own, but the path's best one where the check of the container has failed.
+func (t *Target) FixedFormat(report *Report) disk.Format {
 	for _, f := range report.Failed() {
 		if strings.HasPrefix(f.ID, "A0") && f.ID != "A05" {
 			if t.Request.Path == EBSDirect {
