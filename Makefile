@@ -104,6 +104,8 @@ bench-aws:
 	@mkdir -p bin/coldsnap
 	go test -run '^$$' -bench BenchmarkEBS -benchtime 1x -timeout 2h ./export/ebs -rounds $(ROUNDS) -coldsnap $(CURDIR)/bin/coldsnap -table $(CURDIR)/bin/bench-ebs.md
 	go test -run '^$$' -bench BenchmarkUpload -benchtime 1x -timeout 1h ./export/s3 -rounds $(ROUNDS) -table $(CURDIR)/bin/bench-s3.md
+	@disk="$$INGOT_BENCH_DISK"; [ -n "$$disk" ] || disk=$$(ls -t "$(BASES)"/*/disk.raw 2>/dev/null | head -n 1 || true); \
+	go test -run '^$$' -bench BenchmarkPreflight -benchtime 5x -timeout 10m -v ./export/preflight -disk "$$disk"
 
 clean:
 	rm -rf bin out $(EMBEDDED)/ingot-agent-*
