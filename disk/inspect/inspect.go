@@ -17,27 +17,55 @@ func Inspect(ctx context.Context, src image.Source, o Options) (*Report, error) 
 	return inspect(ctx, src, o, newMeter(ctx, maxTime, maxRead))
 }
 
+// InspectRoot is [Inspect] that gives the installed system's files, too, as [OpenRoot] does. Of file systems that have to be mounted there is what Inspect
+// reads, and o.Also: they are mounted once for both. Close the root after use. Where there is a report but no root the error wraps [ErrNoSystem].
+func InspectRoot(ctx context.Context, src image.Source, o Options) (*Report, *Root, error) {
+	m := newMeter(ctx, maxTime, maxRead)
+	report, root, err := inspectRoot(ctx, src, o, m)
+	if root != nil { // what is read from now on has no bounds
+		m.pause()
+		root.contents.meter, root.Problems = nil, report.Problems
+	}
+	return report, root, err
+}
+
 func inspect(ctx context.Context, src image.Source, o Options, m *meter) (*Report, error) {
+	report, root, err := inspectRoot(ctx, src, o, m)
+	if root != nil {
+		root.Close()
+	}
+	if report != nil {
+		return report, nil
+	}
+	return nil, err
+}
+
+// inspectRoot gives a report and a root, a report and an error that wraps ErrNoSystem, or an error.
+func inspectRoot(ctx context.Context, src image.Source, o Options, m *meter) (_ *Report, _ *Root, err error) {
 	c, err := scan(ctx, metered{src, m}, o)
 	if err != nil {
-		return nil, fmt.Errorf("inspect: %w", err)
+		return nil, nil, fmt.Errorf("inspect: %w", err)
 	}
-	defer c.Close()
+	defer func() {
+		if err != nil {
+			c.Close()
+		}
+	}()
 	c.wanted, c.meter = true, m
 	report := &Report{Size: src.Size(), PartitionTable: c.report, FileSystems: []FileSystem{}, Boot: c.inspectBoot()}
-	root, err := c.openRoot(ctx)
+	root, none := c.openRoot(ctx)
 	var missing *noSystemError
 	if ctx.Err() != nil {
-		return nil, fmt.Errorf("inspect: %w", context.Cause(ctx))
+		return nil, nil, fmt.Errorf("inspect: %w", context.Cause(ctx))
 	}
 	switch {
-	case err == nil:
+	case none == nil:
 		if report.System, err = root.system(ctx, &report.Boot); err != nil {
-			return nil, fmt.Errorf("inspect: %w", err)
+			return nil, nil, fmt.Errorf("inspect: %w", err)
 		}
-	case !errors.Is(err, ErrNoSystem):
-		return nil, fmt.Errorf("inspect: %w", err)
-	case errors.As(err, &missing): // for causes that are problems of their own already
+	case !errors.Is(none, ErrNoSystem):
+		return nil, nil, fmt.Errorf("inspect: %w", none)
+	case errors.As(none, &missing): // for causes that are problems of their own already
 		c.problem("system", "%v: %s cannot be read here", ErrNoSystem, strings.Join(missing.devices, ", "))
 	}
 	for _, v := range c.volumes {
@@ -52,7 +80,10 @@ func inspect(ctx context.Context, src image.Source, o Options, m *meter) (*Repor
 		c.problem("disk", "%v: what is not told here was not read", err)
 	}
 	report.Problems = c.problems
-	return report, nil
+	if none != nil {
+		return report, nil, fmt.Errorf("inspect: %w", none)
+	}
+	return report, root, nil
 }
 
 // system looks at the installed system.

@@ -22,6 +22,8 @@ type Options struct {
 	// [fs.StatFS], [fs.ReadDirFS] and [fs.ReadLinkFS], too. Only paths, without a leading slash, are asked for; nil: everything. Those that do not
 	// exist are no error. Of Btrfs the top subvolume is wanted. nil: such file systems are only named.
 	Mount func(ctx context.Context, src image.Source, fsType string, paths []string) (fs.FS, io.Closer, error)
+	// Also are paths of the system, without a leading slash, that [InspectRoot] has mounted besides what it reads itself.
+	Also []string
 }
 
 // ErrNoDisk says that what was read is no disk: there is neither a partition table nor a file system.

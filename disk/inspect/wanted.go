@@ -2,6 +2,7 @@ package inspect
 
 import (
 	"path"
+	"slices"
 )
 
 // wanted is what Inspect reads of a system: what is asked for of a file system that has to be mounted, since all of it may be much. Links on the
@@ -17,7 +18,7 @@ func (c *contents) paths(v *volume) []string {
 	if !c.wanted {
 		return nil
 	}
-	names := wanted
+	names := append(slices.Clone(wanted), c.options.Also...)
 	// Of the modules only the lists are needed, if the kernels' versions are known by a /boot that could be read.
 	versions := map[string]bool{}
 	for _, other := range c.volumes {
@@ -34,11 +35,11 @@ func (c *contents) paths(v *volume) []string {
 	}
 	for _, folder := range []string{"usr/lib/modules", "lib/modules"} {
 		if len(versions) == 0 {
-			names = append(names[:len(names):len(names)], folder)
+			names = append(names, folder)
 		}
 		for version := range versions {
 			for _, file := range []string{"modules.dep", "modules.builtin", "vmlinuz"} {
-				names = append(names[:len(names):len(names)], path.Join(folder, version, file))
+				names = append(names, path.Join(folder, version, file))
 			}
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/ingot-image/ingot/disk"
 	"github.com/ingot-image/ingot/disk/inspect"
@@ -61,15 +62,22 @@ func Open(ctx context.Context, file string, r Request, o Options) (*Target, erro
 		}
 		return t, nil
 	}
-	t.Report, t.ReportErr = inspect.Inspect(ctx, t.Disk, o.Inspect)
-	if t.ReportErr == nil {
-		t.Root, t.RootErr = inspect.OpenRoot(ctx, t.Disk, o.Inspect)
+	o.Inspect.Also = append(slices.Clone(o.Inspect.Also), alsoRead...)
+	t.Report, t.Root, err = inspect.InspectRoot(ctx, t.Disk, o.Inspect)
+	if t.Report == nil {
+		t.ReportErr = err
+	} else {
+		t.RootErr = err
 	}
 	if ctx.Err() != nil {
 		return nil, errors.Join(context.Cause(ctx), t.Close())
 	}
 	return t, nil
 }
+
+// alsoRead is what checks read of a system beyond what is in the report: file systems that need a VM are mounted without the rest.
+var alsoRead = []string{"usr/bin/btrfs", "usr/sbin/btrfs", "usr/sbin/resize2fs", "usr/sbin/xfs_growfs", "sbin/btrfs", "sbin/resize2fs", "sbin/xfs_growfs",
+	"usr/bin/vmtoolsd", "usr/bin/prltoolsd", "usr/sbin/VBoxService", "var/lib/cloud", "var/lib/dbus/machine-id"}
 
 // ofTheImage tells whether an error is of what is in a file, and not of reading it.
 func ofTheImage(err error) bool {
