@@ -98,8 +98,10 @@ func (c *cloud) count(service, action string) (n int) {
 
 func (c *cloud) forget() { c.post("/forget", "") }
 
-// fault makes something go wrong: an ec2sim.Fault as JSON.
+// fault makes something go wrong: an ec2sim.Fault as JSON. mend ends all faults.
 func (c *cloud) fault(json string) { c.post("/faults", json) }
+
+func (c *cloud) mend() { c.post("/mend", "") }
 
 func (c *cloud) post(path, body string) {
 	c.t.Helper()

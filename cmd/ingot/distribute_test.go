@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/ebs"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -99,9 +100,107 @@ distribution:
 	raw := filepath.Join(s.recipes, "cloud.raw")
 	s.run(0, "convert", filepath.Join(s.out, "cloud-1.0.0-1.vmdk"), raw)
 	judge(t, "identical", "qemu-img", "compare", "-f", "raw", "-F", "raw", raw, back)
-	stdout, _ = s.run(0, "check", "--boot", "--firmware", "bios", back, "--json")
+	stdout, _ = s.run(0, "check", "--boot", "--boot-mode", "legacy-bios", back, "--json")
 	expect(t, stdout, "cloud-init-ec2")
 	s.expectClean()
+}
+
+// TestDistributePaths brings a disk of nobody's build to AWS by each path. The first upload is killed in its middle, and the same command sends only what is missing.
+func TestDistributePaths(t *testing.T) {
+	s := newSite(t)
+	c := newCloud(t)
+	s.environ = c.environ
+	bases, _ := filepath.Glob(filepath.Join(s.home, "bases", "*", "disk.raw"))
+	if len(bases) == 0 {
+		t.Fatal("there is no base")
+	}
+	disk := filepath.Join(s.recipes, "somebody.raw")
+	if err := os.Symlink(bases[0], disk); err != nil {
+		t.Fatal(err)
+	}
+	configuration := s.write("distribution.yaml", "distributions:\n  - region: eu-west-1\n    amiDistributionConfiguration: {name: somebody}\n")
+	distribute := func(more ...string) []string {
+		return append([]string{"distribute", disk, "--distribution", configuration, "--allow-untested"}, more...)
+	}
+	_, stderr := s.run(1, "distribute", disk, "--distribution", configuration)
+	expect(t, stderr, "--allow-untested")
+	s.run(0, "aws", "setup", "--yes")
+
+	// From the sixth part on the server takes its time.
+	c.forget()
+	c.fault(`{"Service": "s3", "Action": "UploadPart", "Skip": 5, "Times": -1, "Delay": 600000000000}`)
+	cmd := s.command(distribute()...)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "five parts", func() bool { return c.count("s3", "UploadPart") >= 5 })
+	cmd.Process.Kill()
+	cmd.Wait()
+	s.expectClean()
+	c.mend()
+	c.forget()
+	s.run(0, distribute()...)
+	sent, parts := c.count("s3", "UploadPart"), 0
+	for _, r := range c.requests() {
+		if r.Action == "CompleteMultipartUpload" {
+			parts++
+		}
+	}
+	size := s.vmdkSize(disk)
+	if want := int((size+16<<20-1)/(16<<20)) - 5; sent != want || parts != 1 {
+		t.Errorf("%d parts were sent again and %d uploads completed, want %d parts and one", sent, parts, want)
+	}
+	if n := c.count("s3", "DeleteObject"); n != 1 {
+		t.Errorf("the object was deleted %d times", n)
+	}
+
+	// An image of the name that is there is no clash if it is this one; the other paths get names of their own.
+	for _, path := range []string{"ebs-direct", "import-image"} {
+		c.forget()
+		other := s.write(path+".yaml", "distributions:\n  - region: eu-west-1\n    amiDistributionConfiguration: {name: somebody-"+path+"}\n")
+		stdout, _ := s.run(0, "distribute", disk, "--distribution", other, "--allow-untested", "--path", path, "--json")
+		var done builder.Distributed
+		if err := json.Unmarshal([]byte(stdout), &done); err != nil || len(done.AMIs) != 1 || done.AMIs[0].Name != "somebody-"+path {
+			t.Fatalf("%s: %v, %s", path, err, stdout)
+		}
+		if by := map[string]string{"ebs-direct": "StartSnapshot", "import-image": "ImportImage"}[path]; c.count(map[string]string{"ebs-direct": "ebs", "import-image": "ec2"}[path], by) != 1 {
+			t.Errorf("%s was not asked for", by)
+		}
+	}
+
+	// A name that another image has, and a task that AWS gives up, with AWS's own words.
+	_, stderr = s.run(1, distribute("--name", "another")...)
+	expect(t, stderr, "G05", "somebody")
+	failing := s.write("failing.yaml", "distributions: [{region: eu-west-1}]\n")
+	c.fault(`{"Service": "ec2", "Action": "ImportSnapshot", "TaskMessage": "ClientError: Disk validation failed [Unsupported VMDK File Format]", "TaskStatus": "deleted"}`)
+	c.forget()
+	_, stderr = s.run(1, "distribute", disk, "--distribution", failing, "--allow-untested", "--name", "failing")
+	expect(t, stderr, "ClientError: Disk validation failed [Unsupported VMDK File Format]")
+	if n := c.count("s3", "DeleteObject"); n != 1 {
+		t.Errorf("after a failure the object was deleted %d times", n)
+	}
+	s.expectClean()
+}
+
+// vmdkSize is how large a disk is as it is uploaded.
+func (s *site) vmdkSize(disk string) int64 {
+	s.t.Helper()
+	file := filepath.Join(s.recipes, "size.vmdk")
+	s.run(0, "convert", disk, file)
+	info, err := os.Stat(file)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return info.Size()
+}
+
+func waitFor(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for start := time.Now(); !done(); time.Sleep(100 * time.Millisecond) {
+		if time.Since(start) > 5*time.Minute {
+			t.Fatalf("waited for %s for five minutes", what)
+		}
+	}
 }
 
 // checkAMI looks at an AMI as EC2 describes it, and gives its snapshot.

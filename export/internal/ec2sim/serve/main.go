@@ -3,7 +3,8 @@
 //
 //	go run ./export/internal/ec2sim/serve
 //
-// At the URL in INGOT_SIM_CONTROL, GET /requests answers with what was asked of it so far, as JSON, POST /forget forgets that, and POST /faults takes a fault as JSON.
+// At the URL in INGOT_SIM_CONTROL, GET /requests answers with what was asked of it so far, as JSON, POST /forget forgets that, POST /faults takes a fault as JSON, and POST /mend
+// forgets those.
 package main
 
 import (
@@ -27,6 +28,7 @@ func main() {
 	control := http.NewServeMux()
 	control.HandleFunc("GET /requests", func(w http.ResponseWriter, _ *http.Request) { json.NewEncoder(w).Encode(sim.Requests()[from.Load():]) })
 	control.HandleFunc("POST /forget", func(http.ResponseWriter, *http.Request) { from.Store(int64(len(sim.Requests()))) })
+	control.HandleFunc("POST /mend", func(http.ResponseWriter, *http.Request) { sim.Faults.Clear() })
 	control.HandleFunc("POST /faults", func(w http.ResponseWriter, r *http.Request) {
 		var f ec2sim.Fault
 		if err := json.NewDecoder(r.Body).Decode(&f); err != nil {
