@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding"
 	"errors"
 	"fmt"
 	"maps"
@@ -441,7 +442,9 @@ func jsonFields(t reflect.Type, prefix string, whole ...string) (names []string)
 		if kind.Kind() == reflect.Pointer {
 			kind = kind.Elem()
 		}
-		if kind.Kind() == reflect.Struct && kind.PkgPath() != "time" && !slices.Contains(whole, path) {
+		// What is written as a text is told as one.
+		text := kind.Implements(reflect.TypeFor[encoding.TextMarshaler]())
+		if kind.Kind() == reflect.Struct && !text && !slices.Contains(whole, path) {
 			names = append(names, jsonFields(kind, path+".", whole...)...)
 		} else {
 			names = append(names, path)
