@@ -30,6 +30,8 @@ func (d *distributor) untested() string {
 		return fmt.Sprintf("its status is %s", d.image.status)
 	case len(d.image.manifest.Tests) == 0:
 		return "it was built without tests"
+	case d.image.manifest.Tests[0].Firmware == firmwareDirect:
+		return "it was put to a quick test only"
 	}
 	for _, t := range d.image.manifest.Tests {
 		if t.Status != TestPassed {

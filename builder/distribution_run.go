@@ -116,9 +116,6 @@ func (d *distributor) failure(err error) error {
 	if errors.As(err, &regions) {
 		f.DistributionFailure = regions
 	}
-	if f.Hint == "" {
-		f.Hint = "the image itself is finished; the same again goes on where this ended: ingot distribute " + d.options.Image + " --distribution FILE"
-	}
 	return f
 }
 

@@ -46,7 +46,7 @@ func identify(path string) (fileIdentity, error) {
 // finishedKey is the key of the image that comes of a layer: all that is done after the components decides it, too. Of layers with the same
 // key each has an image of its own: another run may have had other packages from the network, and its tests may have failed.
 func (j *job) finishedKey(l *layer.Layer) (string, error) {
-	parts := []string{"finished", layerForm, l.ID, l.Key, j.plan.Digest(), j.options.Test, j.output,
+	parts := []string{"finished", layerForm, l.ID, l.Key, j.plan.Digest(), j.options.Test, j.rehearsed(), j.output,
 		finaliseScript, packageScript, j.accelerator.Name, j.qemuVersion}
 	tests, err := j.plan.keys(j.warm.store, "test")
 	if err != nil {

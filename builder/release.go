@@ -64,6 +64,18 @@ func (j *job) release(ctx context.Context, m *Manifest) error {
 		defer work.close()
 	}
 	d := &distributor{builder: j.builder, options: DistributeOptions{Image: reference, Configuration: c}, image: image, work: work, tell: j.event}
-	_, err = d.run(ctx)
-	return err
+	if _, err = d.run(ctx); err == nil || isInputError(err) {
+		return err
+	}
+	failure := asFailure(StageDistribute, err)
+	failure.advise("the image itself is finished: ingot distribute " + reference + " --distribution " + j.options.Recipe + " goes on where this ended, and so does the same build")
+	return failure
+}
+
+// rehearsed names what an image must have been rehearsed for, as part of what it must have been tested by.
+func (j *job) rehearsed() string {
+	if c := j.destinations(); len(c.Regions()) > 0 {
+		return "rehearsed " + c.Registration.BootMode
+	}
+	return ""
 }
