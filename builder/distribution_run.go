@@ -116,6 +116,9 @@ func (d *distributor) failure(err error) error {
 	if errors.As(err, &regions) {
 		f.DistributionFailure = regions
 	}
+	if f.Hint == "" {
+		f.Hint = "the same again does what is missing"
+	}
 	return f
 }
 
