@@ -132,10 +132,10 @@ func (d *distributor) check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if d.become, err = become(c, target); err != nil {
+	if err := d.judge(report.Findings, "the image would not come up on EC2", "ingot check "+d.options.Image+" tells all of it"); err != nil {
 		return err
 	}
-	if err := d.judge(report.Findings, "the image would not come up on EC2", "ingot check "+d.options.Image+" tells all of it"); err != nil {
+	if d.become, err = become(c, target); err != nil {
 		return err
 	}
 	return d.checkAccount(ctx)

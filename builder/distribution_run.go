@@ -129,7 +129,11 @@ func (d *distributor) amis(ctx context.Context, book *record.Book) ([]catalog.AM
 		Parents: func() (*record.Book, error) { return record.Open(d.folder("parents")) },
 		Temp:    func(name string) (string, error) { return d.work.path(name), nil },
 		Event: func(e export.Event) {
-			d.tell(Event{Type: Progress, Place: e.Region, Detail: e.Doing, Done: e.Done, Total: e.Total})
+			told := Event{Type: Progress, Place: e.Region, Detail: e.Doing, Done: e.Done, Total: e.Total}
+			if e.Bytes {
+				told.Unit = UnitBytes
+			}
+			d.tell(told)
 		},
 	})
 	var amis []catalog.AMI
@@ -239,7 +243,7 @@ func (d *distributor) deliveries(ctx context.Context, book *record.Book) (all []
 		}
 		all = append(all, func(ctx context.Context) (*export.Delivered, error) {
 			return place.Deliver(ctx, delivery, func(done, total int64) {
-				d.tell(Event{Type: Progress, Place: destinationName(p), Detail: "deliver", Done: done, Total: total})
+				d.tell(Event{Type: Progress, Place: destinationName(p), Detail: "deliver", Done: done, Total: total, Unit: UnitBytes})
 			})
 		})
 	}

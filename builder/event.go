@@ -46,6 +46,9 @@ const (
 	BuildEnded EventType = "buildEnded"
 )
 
+// UnitBytes is Event.Unit of what is counted in bytes.
+const UnitBytes = "bytes"
+
 // Event is something that happened in a build. With --json each is one line.
 type Event struct {
 	Time       time.Time        `json:"time"`
@@ -59,6 +62,7 @@ type Event struct {
 	Detail     string           `json:"detail,omitempty"`
 	Done       int64            `json:"done,omitempty"`
 	Total      int64            `json:"total,omitempty"`
+	Unit       string           `json:"unit,omitempty"` // of Done and Total: bytes, or nothing
 	DurationMS int64            `json:"durationMs,omitempty"`
 	Cached     bool             `json:"cached,omitempty"`
 	Component  *component.Event `json:"component,omitempty"`

@@ -43,8 +43,9 @@ type ImageFile struct {
 type Event struct {
 	Region string // "" for what concerns all
 	Doing  string // "upload", "import", "copy" …
-	// Done of Total, in bytes for an upload, else in percent; Total 0: it is not known.
+	// Done of Total, in bytes if Bytes says so, else in percent; Total 0: it is not known.
 	Done, Total int64
+	Bytes       bool
 }
 
 // Options are what Distribute needs besides.

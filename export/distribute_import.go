@@ -160,7 +160,7 @@ func (r *release) upload(ctx context.Context, client s3.API, object s3.Object, s
 	}
 	defer f.Close()
 	u := s3.Uploader{Client: client, Record: r.Book, Progress: func(done, total int64) {
-		r.event(Event{Region: r.region, Doing: "upload", Done: done, Total: total})
+		r.event(Event{Region: r.region, Doing: "upload", Done: done, Total: total, Bytes: true})
 	}}
 	_, err = u.Upload(ctx, object, f, source.Size, "sha256:"+source.SHA256)
 	return err
@@ -195,7 +195,7 @@ func (r *release) vmdk(ctx context.Context) (*ImageFile, int64, error) {
 		return nil, 0, err
 	}
 	err = disk.Write(ctx, used, disk.WriteOptions{Progress: func(done, total int64) {
-		r.event(Event{Region: r.region, Doing: "convert", Done: done, Total: total})
+		r.event(Event{Region: r.region, Doing: "convert", Done: done, Total: total, Bytes: true})
 	}}, disk.Output{Path: path, Format: disk.VMDK, Unsynced: true})
 	if err != nil {
 		return nil, 0, err
@@ -226,7 +226,7 @@ func (r *release) ebsDirect(ctx context.Context) (*imported, error) {
 	out, err := direct.Upload(ctx, direct.NewClient(r.home), used, direct.Options{
 		Parent: parent, Encrypted: in.Encrypt || in.KMSKeyID != "", KMSKeyID: in.KMSKeyID, Description: r.image.Name + " " + r.image.Version, Tags: r.image.Tags,
 		Record: r.Book, Describe: r.ec2, Keys: kms.NewFromConfig(r.home), Poll: r.Poll, Progress: func(done, total int64) {
-			r.event(Event{Region: r.region, Doing: "upload", Done: done, Total: total})
+			r.event(Event{Region: r.region, Doing: "upload", Done: done, Total: total, Bytes: true})
 		},
 	})
 	if err != nil {

@@ -126,6 +126,14 @@ func TestDistributePaths(t *testing.T) {
 	}
 	_, stderr := s.run(1, "distribute", disk, "--distribution", configuration)
 	expect(t, stderr, "--allow-untested")
+	// A disk that could not boot goes nowhere, and nobody is asked.
+	c.forget()
+	judge(t, "", "truncate", "-s", "64M", filepath.Join(s.recipes, "empty.raw"))
+	_, stderr = s.run(1, "distribute", filepath.Join(s.recipes, "empty.raw"), "--distribution", configuration, "--allow-untested")
+	expect(t, stderr, "would not come up on EC2", "C03", "ingot check")
+	if all := c.requests(); len(all) != 0 {
+		t.Errorf("AWS was asked for %+v", all)
+	}
 	s.run(0, "aws", "setup", "--yes")
 
 	// From the sixth part on the server takes its time.

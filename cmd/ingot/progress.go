@@ -219,6 +219,10 @@ func (p *progress) progressedAt(e builder.Event) {
 	if e.Total > 0 {
 		percent := e.Done * 100 / e.Total
 		doing, quarters = fmt.Sprintf("%s %d%%", e.Detail, percent), fmt.Sprintf("%s %d%%", e.Detail, percent/25*25)
+		if e.Unit == builder.UnitBytes {
+			doing += fmt.Sprintf(" (%s of %s)", size(e.Done), size(e.Total))
+			quarters += " of " + size(e.Total)
+		}
 	}
 	p.tests[e.Place] = doing
 	if p.stage == "" {

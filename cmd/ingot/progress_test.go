@@ -13,7 +13,7 @@ import (
 func TestProgressIsPlain(t *testing.T) {
 	const evil = "a\x1b]0;title\x07\x1b[2J\u009b1m\u202eb\nc"
 	var out bytes.Buffer
-	p := &progress{w: &out, tests: map[string]string{}, verbose: true}
+	p := &progress{said: map[string]string{}, w: &out, tests: map[string]string{}, verbose: true}
 	p.event(builder.Event{Type: builder.Progress, Stage: "boot", Detail: evil})
 	p.event(builder.Event{Type: builder.Warning, Detail: evil})
 	c := component.Event{Component: evil, Phase: evil, Step: evil, Text: evil, Failure: &component.Failure{Message: evil}}
