@@ -21,7 +21,7 @@ EMBEDDED := cmd/ingot-agent/embedded/bin
 
 # Debian packages: what Ingot runs, and what the tests compare with besides.
 PACKAGES := qemu-system-x86 qemu-system-common qemu-utils ovmf mmdebstrap gpg uidmap util-linux e2fsprogs dosfstools mtools
-TEST_PACKAGES := pigz zstd xz-utils bzip2 gdisk fdisk xorriso cpio p7zip-full xfsprogs btrfs-progs ntfs-3g libxml2-utils libarchive-tools
+TEST_PACKAGES := pigz zstd lz4 xz-utils bzip2 gdisk fdisk xorriso cpio p7zip-full xfsprogs btrfs-progs ntfs-3g libxml2-utils libarchive-tools
 # And what runs the agents of other platforms: Windows' under wine, arm64's under qemu-user.
 TEST_PACKAGES += wine64 wixl qemu-user
 # AWS: its command line, and Python's environments for moto, which stands in for its services.

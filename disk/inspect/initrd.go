@@ -101,7 +101,8 @@ func expandInitrd(r io.Reader, magic []byte) (kind string, out io.ReadCloser, er
 	}
 	switch {
 	case has("\x02\x21\x4c\x18"), has("\x04\x22\x4d\x18"):
-		kind = "lz4"
+		out, err := newLZ4(r)
+		return "lz4", out, err
 	case has("\x5d\x00\x00"):
 		kind = "lzma"
 	case has("\x89LZO"):

@@ -49,7 +49,7 @@ func defaultKernel() Check {
 				}
 				return []Seen{s}, nil
 			case k.Initrd != nil && k.Initrd.Problem != "":
-				return []Seen{{Where: k.Initrd.Path, What: k.Initrd.Problem, Prevents: unreadInitramfs}}, nil
+				return nil, unreadable(k)
 			}
 			return nil, nil
 		},

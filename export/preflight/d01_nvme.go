@@ -26,6 +26,7 @@ func nvmeDriver() Check {
 // earlyDrivers looks for drivers that each kernel needs before it has its root file system. It is as bad as the check says for the default kernel only.
 func (t *Target) earlyDrivers(names ...string) ([]Seen, error) {
 	var seen []Seen
+	var unread error
 	known := false
 	for i := range t.Report.System.Kernels {
 		k := &t.Report.System.Kernels[i]
@@ -34,11 +35,11 @@ func (t *Target) earlyDrivers(names ...string) ([]Seen, error) {
 			level = None
 		}
 		switch {
-		case k.Initrd != nil && k.Initrd.Problem != "" && !slices.ContainsFunc(names, func(name string) bool { return driver(k, name).Kernel != "builtin" }):
-			known = true // whatever is in it
 		case k.Initrd != nil && k.Initrd.Problem != "":
 			known = true
-			seen = append(seen, Seen{Where: k.Initrd.Path, What: k.Initrd.Problem + ": its drivers are not known", Level: level, Prevents: unreadInitramfs})
+			if slices.ContainsFunc(names, func(name string) bool { return driver(k, name).Kernel != "builtin" }) && (unread == nil || k.Default) {
+				unread = unreadable(k)
+			}
 		case !k.Modules && k.Initrd == nil: // one without modules has what it has
 		default:
 			known = true
@@ -53,10 +54,18 @@ func (t *Target) earlyDrivers(names ...string) ([]Seen, error) {
 			}
 		}
 	}
+	if unread != nil && !slices.ContainsFunc(seen, func(s Seen) bool { return s.Level == None }) {
+		return nil, unread // what is wrong for sure with the default kernel comes first
+	}
 	if !known {
 		return nil, fmt.Errorf("no kernel with modules or an initramfs that can be read")
 	}
 	return seen, nil
+}
+
+// unreadable is the error of a look that needs what is in an initramfs that is not understood: it may be one that the kernel can read.
+func unreadable(k *inspect.Kernel) error {
+	return fmt.Errorf("%s is not understood, so that its drivers are not known: %s", k.Initrd.Path, k.Initrd.Problem)
 }
 
 // driver is what a kernel has of a driver.

@@ -22,6 +22,8 @@ func enaDriver() Check {
 			switch {
 			case d.Kernel != "" || d.Initrd:
 				return nil, nil
+			case !k.Modules && k.Initrd != nil && k.Initrd.Problem != "":
+				return nil, unreadable(k)
 			case !k.Modules && k.Initrd == nil:
 				return nil, errors.New("no modules of kernel " + k.Version + ": what is built into it is not known")
 			}

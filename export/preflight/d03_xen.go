@@ -23,6 +23,9 @@ func xenDrivers() Check {
 			}
 			var seen []Seen
 			if d := driver(k, "xen_blkfront"); d.Kernel != "builtin" && !d.Initrd {
+				if k.Initrd != nil && k.Initrd.Problem != "" {
+					return nil, unreadable(k)
+				}
 				where := k.Path
 				if k.Initrd != nil {
 					where = k.Initrd.Path
