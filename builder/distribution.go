@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/ingot-image/ingot/builder/catalog"
+	"github.com/ingot-image/ingot/builder/component"
 	"github.com/ingot-image/ingot/builder/recipe/version"
 	"github.com/ingot-image/ingot/disk"
 	"github.com/ingot-image/ingot/export"
@@ -44,7 +45,7 @@ type Distributed struct {
 //	check       the offline checks for the path to AWS, and those of the account (distribution_check.go)
 //	distribute  regions and places on premises, all at once
 //
-// A second call does only what is missing. Mistakes of what was asked for are component.Problems or errors that name it, every other failure is a
+// A second call does only what is missing. What was brought somewhere is told with an error, too. Mistakes of what was asked for are component.Problems or errors that name it, every other failure is a
 // *Failure of the stage distribute, with the regions' own in it.
 func (b *Builder) Distribute(ctx context.Context, o DistributeOptions) (*Distributed, error) {
 	if err := sweep(b.Home); err != nil {
@@ -54,15 +55,16 @@ func (b *Builder) Distribute(ctx context.Context, o DistributeOptions) (*Distrib
 	if err != nil {
 		return nil, err
 	}
+	var done *Distributed
 	out, err := b.outgoing(ctx, o)
 	if err == nil {
 		d := &distributor{builder: b, options: o, image: out, work: work, tell: b.tell}
-		var done *Distributed
-		if done, err = d.run(ctx); err == nil {
-			return done, work.close()
-		}
+		done, err = d.run(ctx)
 	}
-	return nil, errors.Join(err, work.close())
+	if untidy := work.close(); untidy != nil {
+		b.tell(Event{Type: Warning, Detail: "clear away after the distribution: " + untidy.Error()})
+	}
+	return done, err
 }
 
 // tell sends an event to whoever listens.
@@ -98,16 +100,20 @@ func (b *Builder) outgoing(ctx context.Context, o DistributeOptions) (*outgoing,
 	if name == "" {
 		name = strings.TrimSuffix(filepath.Base(o.Image), filepath.Ext(o.Image))
 	}
+	var mistakes component.Problems
 	if err := version.CheckName(name); err != nil {
-		return nil, fmt.Errorf("%w; give the image's name with --name", err)
+		mistakes = append(mistakes, component.Problem{Field: "--name", Message: err.Error(), Hint: "give the image a name"})
 	}
 	out := &outgoing{name: version.ResourceName(name), version: version.Version{Major: 1, Build: 1}}
 	if o.Version != "" {
 		v, err := version.Parse(o.Version)
-		if err != nil {
-			return nil, err
+		if err != nil || v.Build == 0 {
+			mistakes = append(mistakes, component.Problem{Field: "--image-version", Message: fmt.Sprintf("%q is no version with its build", o.Version), Hint: "write it as 1.0.0/1"})
 		}
 		out.version = v
+	}
+	if err := mistakes.Err(); err != nil {
+		return nil, err
 	}
 	path, err := filepath.Abs(o.Image)
 	if err != nil {

@@ -100,10 +100,13 @@ func (d *distributor) distribute(ctx context.Context) (*Distributed, error) {
 			}
 		}
 	}
-	if ctx.Err() != nil {
+	err = errors.Join(append(failed, regions)...)
+	if ctx.Err() != nil && err != nil {
+		// What goes on at AWS meanwhile, and how to come back to it.
+		d.tell(Event{Type: Warning, Detail: err.Error()})
 		return done, context.Cause(ctx)
 	}
-	return done, d.failure(errors.Join(append(failed, regions)...))
+	return done, d.failure(err)
 }
 
 // failure makes the failure of the stage of what went wrong at some of the places.
@@ -239,7 +242,7 @@ func (d *distributor) deliveries(ctx context.Context, book *record.Book) (all []
 			}
 		}
 		if len(delivery.Files) == 0 {
-			return nil, fmt.Errorf("the image has no file of the formats %s", strings.Join(p.Formats, ", "))
+			return nil, fmt.Errorf("%s: the image has no file of the formats %s, but %s; have the recipe write them, or use ingot convert", destinationName(p), strings.Join(p.Formats, ", "), d.image.files[0].Format)
 		}
 		all = append(all, func(ctx context.Context) (*export.Delivered, error) {
 			return place.Deliver(ctx, delivery, func(done, total int64) {

@@ -93,7 +93,11 @@ func Distribute(ctx context.Context, image *Image, c *distribution.Configuration
 	return ami.Distribute(ctx, ami.NewAccounts(o.Config), ami.Options{
 		SourceRegion: r.region, ImageID: done.ImageID, Distributions: r.regions(), Variables: r.image.Variables(), Tags: image.Tags,
 		Record: o.Book, Poll: o.Poll, Progress: func(e ami.Event) {
-			r.event(Event{Region: e.Region, Doing: strings.TrimSpace(e.AccountID + " " + e.Message), Done: max(0, int64(e.Percent)), Total: 100})
+			told := Event{Region: e.Region, Doing: strings.TrimSpace(e.AccountID + " " + e.Message)}
+			if e.Percent >= 0 {
+				told.Done, told.Total = int64(e.Percent), 100
+			}
+			r.event(told)
 		},
 	})
 }

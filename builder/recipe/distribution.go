@@ -121,6 +121,9 @@ func (m mapping) configuration() *distribution.Configuration {
 	m.text("distributionPolicy", &c.Policy)
 	if f, ok := m.require("distributions", "a list of places, such as - region: eu-west-1"); ok {
 		regions := map[string]bool{}
+		if f.node.Kind == sequenceKind && len(f.node.Content) == 0 {
+			f.problem("names no place", "add one, such as - region: eu-west-1")
+		}
 		for _, item := range f.list("a list of places, such as - region: eu-west-1", maxDistributions) {
 			d := item.place()
 			if d.Region != "" && regions[d.Region] {

@@ -96,6 +96,7 @@ func TestReadDistribution(t *testing.T) {
 func TestDistributionMistakes(t *testing.T) {
 	for _, c := range []struct{ name, text, place, message string }{
 		{"no places", "name: x\n", "distributions", "is missing"},
+		{"none", "distributions: []\n", "distributions", "names no place"},
 		{"nowhere", "distributions: [{amiDistributionConfiguration: {name: web}}]\n", "distributions[0]", "names no place"},
 		{"two places", "distributions: [{region: eu-west-1, folder: out}]\n", "distributions[0].folder", "there is region already"},
 		{"region twice", "distributions: [{region: eu-west-1}, {region: eu-west-1}]\n", "distributions[1]", "eu-west-1 is named twice"},

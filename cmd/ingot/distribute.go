@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -35,6 +36,9 @@ Exit status: 0 done, 1 something failed, 2 a mistake in FILE or the flags (nothi
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
+			if file == "" {
+				return usageError{errors.New("--distribution is missing: it names a distribution configuration, or a recipe with one")}
+			}
 			if err := oneOf("path", path, distribution.Paths()...); err != nil {
 				return err
 			}
@@ -86,7 +90,6 @@ Exit status: 0 done, 1 something failed, 2 a mistake in FILE or the flags (nothi
 	flags.BoolVar(&o.AllowUntested, "allow-untested", false, "distribute an image that was not tested; its AMIs are tagged ingot:untested")
 	flags.StringSliceVar(&o.Ignore, "ignore", nil, "checks whose findings do not stop the distribution, such as D03")
 	flags.BoolVar(&asJSON, "json", false, "print the result as JSON, and events as JSON to stderr")
-	cmd.MarkFlagRequired("distribution")
 	cmd.RegisterFlagCompletionFunc("path", complete(distribution.Paths()...))
 	return cmd
 }

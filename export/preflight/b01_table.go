@@ -31,7 +31,8 @@ func partitionTable() Check {
 				return []Seen{{Where: "sector 0", What: "no partition table: a file system fills the disk", Prevents: noBootable, NotFixable: true,
 					Fix: "put the file system into a partition, with a boot loader before it"}}, nil
 			case p.Problem != "":
-				return []Seen{{Where: "the partition table", What: p.Problem, NotFixable: true, Fix: "correct the entry: sfdisk, or gdisk's expert menu"}}, nil
+				// A disk that was cut off, as a rule: nothing finds its way on it.
+				return []Seen{{Where: "the partition table", What: p.Problem, Level: Fatal, NotFixable: true, Fix: "copy the image again, whole, or correct the entry: sfdisk, or gdisk's expert menu"}}, nil
 			case len(p.Partitions) == 0:
 				return []Seen{{Where: "the partition table", What: "it has no partitions", Prevents: noBootable, NotFixable: true, Fix: "check that this is the image that you mean"}}, nil
 			case p.Kind == "mbr":

@@ -112,7 +112,7 @@ func TestB01Table(t *testing.T) {
 	table[446] = 0
 	levels(t, "B01", write(t, "disk.raw", table), alwaysWarning, "0x1be", "no partition is marked active")
 	table[446+12+3] = 1 // its length
-	levels(t, "B01", write(t, "disk.raw", table), fatalOnImportImage, "table", "beyond the disk")
+	levels(t, "B01", write(t, "disk.raw", table), alwaysFatal, "table", "beyond the disk")
 }
 
 func TestB02Root(t *testing.T) {

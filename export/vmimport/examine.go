@@ -121,7 +121,11 @@ func (e *examination) caller(ctx context.Context) bool {
 	}
 	out, err := sts.NewFromConfig(e.cfg).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	if err != nil {
-		e.add(failed(f, preflight.Fatal, "sts:GetCallerIdentity in "+e.Region, account.Explain(err).Error(), "AuthFailure", "log in again, and see that the region is enabled for the account"))
+		prevents, fix := "AuthFailure", "log in again, and see that the region is enabled for the account"
+		if account.Code(err) == "" { // nobody answered
+			prevents, fix = "no message: AWS is not reached", "look at the network, a proxy (HTTPS_PROXY), and the endpoint (AWS_ENDPOINT_URL)"
+		}
+		e.add(failed(f, preflight.Fatal, "sts:GetCallerIdentity in "+e.Region, account.Explain(err).Error(), prevents, fix))
 		return false
 	}
 	e.accountID, e.callerARN = value(out.Account), principalARN(value(out.Arn))
