@@ -159,7 +159,10 @@ func (b *Builder) outgoingBuilt(ctx context.Context, reference string) (*outgoin
 	if _, err := version.ParseReference(reference); err != nil || images == nil {
 		return nil, fmt.Errorf("%w: %s is neither a file nor NAME/VERSION of an image that was built", catalog.ErrNotFound, reference)
 	}
-	found, err := images.Get(ctx, reference)
+	found, err := images.Get(ctx, reference, catalog.Available)
+	if errors.Is(err, catalog.ErrNotFound) { // one that failed has no files, and is told as what it is
+		found, err = images.Get(ctx, reference)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -79,7 +79,7 @@ type Error struct {
 func (e *Error) Error() string {
 	text := e.Code
 	if e.Message != "" && e.Message != e.Code {
-		text += ": " + e.Message
+		text += ": " + strings.TrimSuffix(e.Message, ".")
 	}
 	if e.Hint != "" {
 		text += "; " + e.Hint
