@@ -3,7 +3,6 @@ package ami
 import (
 	"context"
 	"fmt"
-	"strings"
 	"sync"
 
 	sdk "github.com/aws/aws-sdk-go-v2/aws"
@@ -43,7 +42,7 @@ func (a *Accounts) Config(ctx context.Context, region, accountID string) (sdk.Co
 	a.mu.Lock()
 	provider := a.assumed[accountID]
 	if provider == nil {
-		role := fmt.Sprintf("arn:%s:iam::%s:role/%s", partition(region), accountID, DistributionRole)
+		role := fmt.Sprintf("arn:%s:iam::%s:role/%s", account.Partition(region), accountID, DistributionRole)
 		provider = sdk.NewCredentialsCache(stscreds.NewAssumeRoleProvider(sts.NewFromConfig(config), role,
 			func(o *stscreds.AssumeRoleOptions) { o.RoleSessionName = "ingot" }))
 		a.assumed[accountID] = provider
@@ -55,15 +54,4 @@ func (a *Accounts) Config(ctx context.Context, region, accountID string) (sdk.Co
 			account.Explain(err))
 	}
 	return config, nil
-}
-
-// partition is the part of AWS that a region is in, as ARNs name it.
-func partition(region string) string {
-	switch {
-	case strings.HasPrefix(region, "cn-"):
-		return "aws-cn"
-	case strings.HasPrefix(region, "us-gov-"):
-		return "aws-us-gov"
-	}
-	return "aws"
 }

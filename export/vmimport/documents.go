@@ -2,7 +2,6 @@ package vmimport
 
 import (
 	"encoding/json"
-	"strings"
 )
 
 // Service is who takes the role on, in every partition.
@@ -65,17 +64,6 @@ func importActions() []string {
 func exportActions() []string { return []string{"s3:PutObject", "s3:GetBucketAcl"} }
 func keyActions() []string {
 	return []string{"kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*"}
-}
-
-// partition gives the partition of a region (AWS General Reference, "Amazon Resource Names").
-func partition(region string) string {
-	switch {
-	case strings.HasPrefix(region, "cn-"):
-		return "aws-cn"
-	case strings.HasPrefix(region, "us-gov-"):
-		return "aws-us-gov"
-	}
-	return "aws"
 }
 
 // CallerPolicy is what who imports must be allowed, by way of the bucket.

@@ -113,7 +113,7 @@ func (e *examination) writable(ctx context.Context, client *s3.Client, f preflig
 		}
 		return
 	}
-	arn := fmt.Sprintf("arn:%s:s3:::%s/%sdisk", partition(e.Region), e.Bucket, e.Prefix)
+	arn := fmt.Sprintf("arn:%s:s3:::%s/%sdisk", account.Partition(e.Region), e.Bucket, e.Prefix)
 	missing, err := simulate(ctx, iam.NewFromConfig(e.cfg), e.callerARN, []string{"s3:PutObject", "s3:GetObject", "s3:DeleteObject"}, []string{arn})
 	switch {
 	case err != nil:

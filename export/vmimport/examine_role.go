@@ -7,6 +7,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 
+	"github.com/ingot-image/ingot/export/account"
 	"github.com/ingot-image/ingot/export/preflight"
 )
 
@@ -37,7 +38,7 @@ func (e *examination) role(ctx context.Context) {
 	} else if why != "" {
 		e.add(failed(f, preflight.Fatal, r.arn, why, prevents, "add the trust that is missing: "+setup))
 	}
-	all := wants(partition(e.Region), e.Bucket, e.Prefix, e.keys)
+	all := wants(account.Partition(e.Region), e.Bucket, e.Prefix, e.keys)
 	missing, conditional, err := r.lacks(all)
 	if simulated, ok := e.simulated(ctx, client, r.arn, all); ok {
 		missing, conditional, err = simulated, nil, nil

@@ -98,7 +98,7 @@ func PlanSetup(ctx context.Context, cfg aws.Config, o SetupOptions) (*SetupPlan,
 	if p.Steps, err = b.plan(ctx); err != nil {
 		return nil, fmt.Errorf("plan AWS set-up: bucket %s: %w", p.Bucket, account.Explain(err))
 	}
-	r := &roleSetup{client: iam.NewFromConfig(cfg), name: p.RoleName, partition: partition(p.Region), bucket: p.Bucket, prefix: b.prefix, keys: o.KMSKeyIDs}
+	r := &roleSetup{client: iam.NewFromConfig(cfg), name: p.RoleName, partition: account.Partition(p.Region), bucket: p.Bucket, prefix: b.prefix, keys: o.KMSKeyIDs}
 	steps, err := r.plan(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("plan AWS set-up: role %s: %w", p.RoleName, account.Explain(err))
