@@ -45,6 +45,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case <-time.After(wrong.Delay):
 	case <-r.Context().Done():
 		return
+	case <-s.ctx.Done(): // a client that is gone is not noticed while its body is unread
+		return
 	}
 	c.wrong = wrong
 	if wrong.Done {
