@@ -28,6 +28,8 @@ type DistributeOptions struct {
 	Name, Version string
 	// AllowUntested lets an image out that is not AVAILABLE with its tests passed. Its AMIs are tagged ingot:untested.
 	AllowUntested bool
+	// Policy is a policy file that must be met besides the configuration's own, "" for none.
+	Policy string
 	// Ignore names checks whose findings do not stop the distribution.
 	Ignore []string
 }

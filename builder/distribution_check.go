@@ -1,6 +1,7 @@
 package builder
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -47,20 +48,36 @@ func (d *distributor) permit(ctx context.Context) error {
 		return &Failure{Stage: StageDistribute, ErrorMessage: fmt.Sprintf("%s is not distributed: %s", d.image, why),
 			Hint: "--allow-untested distributes it all the same, and says so in the AMI's tags", err: errUntested}
 	}
-	c := d.options.Configuration
-	if c.Policy == "" {
-		return ctx.Err()
+	for _, file := range []string{d.options.Configuration.Policy, d.options.Policy} {
+		if file == "" {
+			continue
+		}
+		if err := d.obey(ctx, file); err != nil {
+			return err
+		}
 	}
-	p, err := recipe.ReadPolicy(ctx, c.Policy)
+	return ctx.Err()
+}
+
+// obey lets only those images out that a policy allows to go where this one is to go.
+func (d *distributor) obey(ctx context.Context, file string) error {
+	p, err := recipe.ReadPolicy(ctx, file)
 	if err != nil {
 		return err
 	}
+	c := d.options.Configuration
+	if len(p.AllowedAccounts) > 0 && len(c.Regions()) > 0 {
+		// The user's own account is judged as well, which AWS alone knows.
+		if err := d.identify(ctx); err != nil {
+			return err
+		}
+	}
 	var told []string
-	for _, v := range p.Judge(d.image.facts(), destinations(c)) {
+	for _, v := range p.Judge(d.image.facts(), destinations(c, d.accountID)) {
 		told = append(told, v.String())
 	}
 	if len(told) > 0 {
-		return &Failure{Stage: StageDistribute, ErrorMessage: fmt.Sprintf("%s is not distributed, %s forbids it:\n  %s", d.image, c.Policy, strings.Join(told, "\n  ")),
+		return &Failure{Stage: StageDistribute, ErrorMessage: fmt.Sprintf("%s is not distributed, %s forbids it:\n  %s", d.image, file, strings.Join(told, "\n  ")),
 			Hint: "change the image or where it goes, or have the policy changed", err: errForbidden}
 	}
 	return nil
@@ -86,20 +103,21 @@ func (o *outgoing) facts() policy.Facts {
 	return f
 }
 
-// destinations are the regions and accounts of a configuration.
-func destinations(c *distribution.Configuration) []policy.Destination {
+// destinations are the regions and accounts of a configuration; own is the user's account. Who else may launch an AMI, everybody or an organization, stands in the
+// place of an account, and is none that a policy allows.
+func destinations(c *distribution.Configuration, own string) []policy.Destination {
 	var all []policy.Destination
 	for _, d := range c.Distributions {
 		if d.Region == "" {
 			continue
 		}
-		all = append(all, policy.Destination{Region: d.Region})
+		all = append(all, policy.Destination{Region: d.Region, AccountID: own})
 		if d.AMI == nil {
 			continue
 		}
 		accounts := d.AMI.TargetAccountIDs
-		if d.AMI.LaunchPermission != nil {
-			accounts = slices.Concat(accounts, d.AMI.LaunchPermission.UserIDs)
+		if p := d.AMI.LaunchPermission; p != nil {
+			accounts = slices.Concat(accounts, p.UserIDs, p.UserGroups, p.OrganizationARNs, p.OrganizationalUnitARNs)
 		}
 		for _, account := range accounts {
 			all = append(all, policy.Destination{Region: d.Region, AccountID: account})
@@ -200,23 +218,36 @@ func (d *distributor) judge(findings []preflight.Finding, message, hint string) 
 
 var errUnfit = errors.New("the preflight failed")
 
-// checkAccount looks at the account that the image goes to.
-func (d *distributor) checkAccount(ctx context.Context) error {
-	c := d.options.Configuration
-	region := c.Import.Region
-	if region == "" {
-		region = c.Regions()[0]
+// identify finds out which account the image is imported into.
+func (d *distributor) identify(ctx context.Context) error {
+	if d.accountID != "" {
+		return nil
 	}
 	var err error
-	if d.config, err = account.Load(ctx, account.Options{Region: region}); err != nil {
+	if d.config, err = account.Load(ctx, account.Options{Region: d.home()}); err != nil {
 		return err
 	}
-	d.tell(Event{Type: Progress, Detail: "check the account"})
 	identity, err := sts.NewFromConfig(d.config).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	if err != nil {
 		return fmt.Errorf("ask who is calling: %w", account.Explain(err))
 	}
 	d.accountID = *identity.Account
+	return nil
+}
+
+// home is the region of the import.
+func (d *distributor) home() string {
+	c := d.options.Configuration
+	return cmp.Or(c.Import.Region, c.Regions()[0])
+}
+
+// checkAccount looks at the account that the image goes to.
+func (d *distributor) checkAccount(ctx context.Context) error {
+	c, region := d.options.Configuration, d.home()
+	d.tell(Event{Type: Progress, Detail: "check the account"})
+	if err := d.identify(ctx); err != nil {
+		return err
+	}
 	names, variables := map[string][]string{}, d.exported().Variables()
 	for _, p := range c.Distributions {
 		if p.Region == "" {

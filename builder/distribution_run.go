@@ -38,6 +38,13 @@ type distributor struct {
 type registered struct{ architecture, bootMode string }
 
 func (d *distributor) run(ctx context.Context) (*Distributed, error) {
+	var telling sync.Mutex // all places tell at once, and listeners hear one event at a time
+	tell := d.tell
+	d.tell = func(e Event) {
+		telling.Lock()
+		defer telling.Unlock()
+		tell(e)
+	}
 	if err := d.permit(ctx); err != nil {
 		return nil, err
 	}
@@ -129,9 +136,14 @@ func (d *distributor) failure(err error) error {
 func (d *distributor) amis(ctx context.Context, book *record.Book) ([]catalog.AMI, error) {
 	results, err := export.Distribute(ctx, d.exported(), d.options.Configuration, export.Options{
 		Config: d.config, AccountID: d.accountID, Book: book,
-		Parents: func() (*record.Book, error) { return record.Open(d.folder("parents")) },
+		Parents: func() (*record.Book, error) { return openSoon(ctx, d.folder("parents")) },
 		Temp:    func(name string) (string, error) { return d.work.path(name), nil },
+		TempDir: d.work.dir,
 		Event: func(e export.Event) {
+			if e.Warning != nil {
+				d.tell(Event{Type: Warning, Place: e.Region, Detail: e.Warning.Error()})
+				return
+			}
 			told := Event{Type: Progress, Place: e.Region, Detail: e.Doing, Done: e.Done, Total: e.Total}
 			if e.Bytes {
 				told.Unit = UnitBytes

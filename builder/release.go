@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/ingot-image/ingot/builder/recipe"
 	"github.com/ingot-image/ingot/builder/recipe/version"
+	"github.com/ingot-image/ingot/export"
 	"github.com/ingot-image/ingot/export/account"
 	"github.com/ingot-image/ingot/export/distribution"
 )
@@ -19,8 +21,25 @@ func (j *job) destinations() *distribution.Configuration {
 
 // ready finds out, before an hour is spent on a build, whether its image could go where it is to go at all.
 func (j *job) ready(ctx context.Context) error {
-	regions := j.destinations().Regions()
-	if len(regions) == 0 || !j.releasing() {
+	c := j.destinations()
+	if c == nil || !j.releasing() {
+		return nil
+	}
+	if c.Policy != "" {
+		if _, err := recipe.ReadPolicy(ctx, c.Policy); err != nil {
+			return err
+		}
+	}
+	for _, p := range c.Distributions {
+		if p.Region != "" {
+			continue
+		}
+		if _, err := export.NewPlace(ctx, p, export.PlaceOptions{}); err != nil {
+			return fmt.Errorf("the recipe brings the image to %s: %w; --no-distribute builds it without", destinationName(p), err)
+		}
+	}
+	regions := c.Regions()
+	if len(regions) == 0 {
 		return nil
 	}
 	if _, err := account.Load(ctx, account.Options{Region: regions[0]}); err != nil {

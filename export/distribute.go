@@ -46,6 +46,8 @@ type Event struct {
 	// Done of Total, in bytes if Bytes says so, else in percent; Total 0: it is not known.
 	Done, Total int64
 	Bytes       bool
+	// Warning is what did not work and harms no image, nil for none.
+	Warning error
 }
 
 // Options are what Distribute needs besides.
@@ -60,8 +62,10 @@ type Options struct {
 	// moment; nil: every upload is whole.
 	Parents func() (*record.Book, error)
 	// Temp names a file that may be written and is removed when the process ends, however it does.
-	Temp  func(name string) (string, error)
-	Event func(Event)
+	Temp func(name string) (string, error)
+	// TempDir is a folder for what a compressed image is expanded into; "" for the system's.
+	TempDir string
+	Event   func(Event)
 	// Poll is how often AWS is asked how far something is, 0 for the default.
 	Poll time.Duration
 }
@@ -111,6 +115,7 @@ type release struct {
 	home   sdk.Config
 	ec2    *ec2.Client
 	ami    ami.RegisterOptions // but for the snapshot
+	lost   string              // id of what was imported once and has been deleted since
 }
 
 func newRelease(image *Image, c *distribution.Configuration, o Options) (*release, error) {
@@ -130,6 +135,10 @@ func newRelease(image *Image, c *distribution.Configuration, o Options) (*releas
 	}
 	regional := ami.Options{Distributions: r.regions(), Variables: image.Variables(), Tags: image.Tags}
 	return r, errors.Join(r.ami.Validate(), regional.Validate()) // and not after the upload
+}
+
+func (r *release) warn(err error) {
+	r.event(Event{Region: r.region, Doing: "import", Warning: err})
 }
 
 func (r *release) event(e Event) {

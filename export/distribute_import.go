@@ -6,10 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
+	sdk "github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 
 	"github.com/ingot-image/ingot/disk"
@@ -27,7 +31,8 @@ type imported struct {
 	ImageID       string `json:"imageId,omitempty"` // by ImportImage
 }
 
-// imported gives the import of this very image by this path, the one there is or a new one.
+// imported gives the import of this very image by this path, the one there is or a new one. What it came to is recorded before anything else is done, so
+// that neither a kill nor a failure after it can lose it.
 func (r *release) imported(ctx context.Context) (*imported, error) {
 	var done imported
 	if found, err := r.Book.Get(r.key(), &done); err != nil {
@@ -38,8 +43,10 @@ func (r *release) imported(ctx context.Context) (*imported, error) {
 			return nil, err
 		}
 		if there {
+			r.clear(ctx) // what a run that was killed after the import has left
 			return &done, nil
 		}
+		r.lost = done.SnapshotID + done.ImageID
 	}
 	var err error
 	var now *imported
@@ -54,7 +61,8 @@ func (r *release) imported(ctx context.Context) (*imported, error) {
 	if err != nil {
 		return nil, err
 	}
-	return now, r.Book.Put(r.key(), now)
+	r.clear(ctx)
+	return now, nil
 }
 
 // there tells whether what was imported once has not been deleted since.
@@ -64,12 +72,12 @@ func (r *release) there(ctx context.Context, done *imported) (bool, error) {
 	case done.ImageID != "":
 		var out *ec2.DescribeImagesOutput
 		if out, err = r.ec2.DescribeImages(ctx, &ec2.DescribeImagesInput{ImageIds: []string{done.ImageID}}); err == nil {
-			return len(out.Images) == 1, nil
+			return len(out.Images) == 1 && (out.Images[0].State == types.ImageStateAvailable || out.Images[0].State == types.ImageStatePending), nil
 		}
 	default:
 		var out *ec2.DescribeSnapshotsOutput
 		if out, err = r.ec2.DescribeSnapshots(ctx, &ec2.DescribeSnapshotsInput{SnapshotIds: []string{done.SnapshotID}}); err == nil {
-			return len(out.Snapshots) == 1, nil
+			return len(out.Snapshots) == 1 && (out.Snapshots[0].State == types.SnapshotStateCompleted || out.Snapshots[0].State == types.SnapshotStatePending), nil
 		}
 	}
 	switch account.Code(err) {
@@ -82,37 +90,49 @@ func (r *release) there(ctx context.Context, done *imported) (bool, error) {
 // importSnapshot uploads the disk as a stream-optimized VMDK and has VM Import make a snapshot of it.
 func (r *release) importSnapshot(ctx context.Context) (*imported, error) {
 	in := r.config.Import
-	var out *vmimport.Imported
-	size, err := r.throughBucket(ctx, func(o s3.Object, content string) (err error) {
-		out, err = vmimport.ImportSnapshot(ctx, r.ec2, vmimport.SnapshotOptions{
+	return r.throughBucket(ctx, func(o s3.Object, content string, size int64) (*imported, error) {
+		out, err := vmimport.ImportSnapshot(ctx, r.ec2, vmimport.SnapshotOptions{
 			Bucket: o.Bucket, Key: o.Key, Format: "VMDK", Content: content, Description: r.image.Name + " " + r.image.Version, RoleName: in.RoleName,
 			KMSKeyID: in.KMSKeyID, Encrypted: in.Encrypt || in.KMSKeyID != "", Tags: r.image.Tags, Record: r.Book, Poll: r.Poll, Progress: r.importing,
 		})
-		return err
+		if err != nil {
+			return nil, err
+		}
+		return &imported{SnapshotID: out.SnapshotID, VolumeSizeGiB: gib(size)}, nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	return &imported{SnapshotID: out.SnapshotID, VolumeSizeGiB: gib(size)}, nil
 }
 
 // importImage has VM Import look into the disk, adapt and boot it, and make the AMI.
 func (r *release) importImage(ctx context.Context) (*imported, error) {
 	in := r.config.Import
-	var out *vmimport.ImportedImage
-	_, err := r.throughBucket(ctx, func(o s3.Object, content string) (err error) {
-		out, err = vmimport.ImportImage(ctx, r.ec2, vmimport.ImageOptions{
+	return r.throughBucket(ctx, func(o s3.Object, content string, _ int64) (*imported, error) {
+		out, err := vmimport.ImportImage(ctx, r.ec2, vmimport.ImageOptions{
 			Disks: []vmimport.DiskObject{{Bucket: o.Bucket, Key: o.Key, Format: "VMDK"}}, Content: content, Description: r.image.Name + " " + r.image.Version,
 			BootMode: r.image.BootMode, Architecture: r.image.Architecture, LicenseType: in.LicenseType, UsageOperation: in.UsageOperation, Platform: in.Platform,
 			RoleName: in.RoleName, KMSKeyID: in.KMSKeyID, Encrypted: in.Encrypt || in.KMSKeyID != "", Tags: r.image.Tags,
 			Record: r.Book, Poll: r.Poll, Progress: r.importing,
 		})
-		return err
+		if err != nil {
+			return nil, err
+		}
+		// AWS names this image import-ami-…, and the copy with the right name does not replace it: it must tell what it is, and whether it was tested.
+		return &imported{ImageID: out.ImageID}, r.tag(ctx, append([]string{out.ImageID}, out.SnapshotIDs...))
 	})
-	if err != nil {
-		return nil, err
+}
+
+// tag gives resources the image's tags.
+func (r *release) tag(ctx context.Context, resources []string) error {
+	in := &ec2.CreateTagsInput{Resources: slices.DeleteFunc(resources, func(id string) bool { return id == "" })}
+	for _, k := range slices.Sorted(maps.Keys(r.image.Tags)) {
+		in.Tags = append(in.Tags, types.Tag{Key: sdk.String(k), Value: sdk.String(r.image.Tags[k])})
 	}
-	return &imported{ImageID: out.ImageID}, nil
+	if len(in.Tags) == 0 {
+		return nil
+	}
+	if _, err := r.ec2.CreateTags(ctx, in); err != nil {
+		return fmt.Errorf("tag %s: %w", strings.Join(in.Resources, ", "), account.Explain(err))
+	}
+	return nil
 }
 
 func (r *release) importing(percent int, message string) {
@@ -121,49 +141,6 @@ func (r *release) importing(percent int, message string) {
 		doing += ": " + message
 	}
 	r.event(Event{Region: r.region, Doing: doing, Done: int64(percent), Total: 100})
-}
-
-// throughBucket puts the disk into the bucket while f uses it there, and gives the disk's size. The object is deleted when f is done with it, whether it
-// failed or not; if this process is interrupted or loses its connection it stays, so that the same call goes on with it, and the bucket's
-// life cycle rule takes it away if there is none.
-func (r *release) throughBucket(ctx context.Context, f func(o s3.Object, content string) error) (size int64, err error) {
-	source, size, err := r.vmdk(ctx)
-	if err != nil {
-		return 0, err
-	}
-	bucket, prefix := r.config.Import.Bucket, r.config.Import.Prefix
-	if bucket == "" {
-		bucket = vmimport.DefaultBucket(r.AccountID, r.region)
-	}
-	if prefix == "" {
-		prefix = "ingot/"
-	}
-	client := s3.NewClient(r.home)
-	object := s3.Object{Bucket: bucket, Owner: r.AccountID,
-		Key: fmt.Sprintf("%s%s-%s-%s.vmdk", prefix, r.image.Name, strings.ReplaceAll(r.image.Version, "/", "-"), source.SHA256[:12])}
-	if err := r.upload(ctx, client, object, source); err != nil {
-		return 0, err
-	}
-	err = f(object, source.SHA256)
-	var ended *vmimport.TaskError
-	if err != nil && !errors.As(err, &ended) {
-		return 0, err
-	}
-	// Not by ctx: what is over must be cleared away even if somebody has lost patience meanwhile.
-	return size, errors.Join(err, s3.Delete(context.WithoutCancel(ctx), client, object))
-}
-
-func (r *release) upload(ctx context.Context, client s3.API, object s3.Object, source *ImageFile) error {
-	f, err := os.Open(source.Path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	u := s3.Uploader{Client: client, Record: r.Book, Progress: func(done, total int64) {
-		r.event(Event{Region: r.region, Doing: "upload", Done: done, Total: total, Bytes: true})
-	}}
-	_, err = u.Upload(ctx, object, f, source.Size, "sha256:"+source.SHA256)
-	return err
 }
 
 // vmdk gives the image's disk as a stream-optimized VMDK, which is the smallest file that VM Import takes: the image's own or one that is written now, and the
@@ -181,7 +158,7 @@ func (r *release) vmdk(ctx context.Context) (*ImageFile, int64, error) {
 			return &r.image.Files[i], info.VirtualSize, nil
 		}
 	}
-	d, err := disk.Open(ctx, r.image.Files[0].Path, disk.OpenOptions{})
+	d, err := disk.Open(ctx, r.image.Files[0].Path, disk.OpenOptions{TempDir: r.TempDir})
 	if err != nil {
 		return nil, 0, err
 	}
@@ -209,7 +186,7 @@ func (r *release) vmdk(ctx context.Context) (*ImageFile, int64, error) {
 
 // ebsDirect writes the disk's blocks into a snapshot.
 func (r *release) ebsDirect(ctx context.Context) (*imported, error) {
-	d, err := disk.Open(ctx, r.image.Files[0].Path, disk.OpenOptions{})
+	d, err := disk.Open(ctx, r.image.Files[0].Path, disk.OpenOptions{TempDir: r.TempDir})
 	if err != nil {
 		return nil, err
 	}
@@ -221,7 +198,7 @@ func (r *release) ebsDirect(ctx context.Context) (*imported, error) {
 	in := r.config.Import
 	parent, err := r.parent()
 	if err != nil {
-		return nil, err
+		r.warn(fmt.Errorf("the upload is whole: %w", err))
 	}
 	out, err := direct.Upload(ctx, direct.NewClient(r.home), used, direct.Options{
 		Parent: parent, Encrypted: in.Encrypt || in.KMSKeyID != "", KMSKeyID: in.KMSKeyID, Description: r.image.Name + " " + r.image.Version, Tags: r.image.Tags,
@@ -232,7 +209,15 @@ func (r *release) ebsDirect(ctx context.Context) (*imported, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &imported{SnapshotID: out.ID, VolumeSizeGiB: out.VolumeSizeGiB}, r.becomeParent(out)
+	done := &imported{SnapshotID: out.ID, VolumeSizeGiB: out.VolumeSizeGiB}
+	// In this order: with itself as its parent the same upload would be another one, and begin anew.
+	if err := r.Book.Put(r.key(), done); err != nil {
+		return nil, err
+	}
+	if err := r.becomeParent(out); err != nil {
+		r.warn(fmt.Errorf("the next build will be uploaded as a whole: %w", err))
+	}
+	return done, nil
 }
 
 // parentKey is of the image's name, in the book of parents.
