@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -13,10 +14,11 @@ import (
 	"github.com/ingot-image/ingot/builder"
 	"github.com/ingot-image/ingot/builder/recipe"
 	"github.com/ingot-image/ingot/export/distribution"
+	"github.com/ingot-image/ingot/export/preflight"
 )
 
 func newDistribute() *cobra.Command {
-	var file, policy, path, bucket string
+	var file, path, bucket string
 	var asJSON bool
 	var o builder.DistributeOptions
 	cmd := &cobra.Command{
@@ -42,6 +44,9 @@ Exit status: 0 done, 1 something failed, 2 a mistake in FILE or the flags (nothi
 			if err := oneOf("path", path, distribution.Paths()...); err != nil {
 				return err
 			}
+			if err := oneOfChecks("ignore", o.Ignore); err != nil {
+				return err
+			}
 			c, err := recipe.ReadDistribution(ctx, file)
 			if err != nil {
 				return err
@@ -51,9 +56,6 @@ Exit status: 0 done, 1 something failed, 2 a mistake in FILE or the flags (nothi
 			}
 			if bucket != "" {
 				c.Import.Bucket = bucket
-			}
-			if policy != "" {
-				c.Policy = policy
 			}
 			o.Image, o.Configuration = args[0], c
 			b, err := newBuilder()
@@ -84,7 +86,7 @@ Exit status: 0 done, 1 something failed, 2 a mistake in FILE or the flags (nothi
 	flags.StringVar(&file, "distribution", "", "the distribution configuration, or a recipe with one")
 	flags.StringVar(&path, "path", "", "import-snapshot, ebs-direct or import-image, instead of the configuration's")
 	flags.StringVar(&bucket, "bucket", "", "bucket that the import goes through, instead of the configuration's")
-	flags.StringVar(&policy, "distribution-policy", "", "policy file, instead of the configuration's")
+	flags.StringVar(&o.Policy, "distribution-policy", "", "policy file that must be met besides the configuration's")
 	flags.StringVar(&o.Name, "name", "", "name of a file's image (default: the file's)")
 	flags.StringVar(&o.Version, "image-version", "", "version of a file's image (default 1.0.0/1)")
 	flags.BoolVar(&o.AllowUntested, "allow-untested", false, "distribute an image that was not tested; its AMIs are tagged ingot:untested")
@@ -92,6 +94,20 @@ Exit status: 0 done, 1 something failed, 2 a mistake in FILE or the flags (nothi
 	flags.BoolVar(&asJSON, "json", false, "print the result as JSON, and events as JSON to stderr")
 	cmd.RegisterFlagCompletionFunc("path", complete(distribution.Paths()...))
 	return cmd
+}
+
+// oneOfChecks refuses what is no check's id: a misspelt one would be found out late.
+func oneOfChecks(flag string, ids []string) error {
+	known := []string{"G01", "G02", "G03", "G04", "G05"} // of the account, by package vmimport
+	for _, c := range preflight.Checks() {
+		known = append(known, c.ID)
+	}
+	for _, id := range ids {
+		if !slices.Contains(known, id) {
+			return usageError{fmt.Errorf("--%s %q: there is no such check; their ids are in docs/check.md, such as D03", flag, id)}
+		}
+	}
+	return nil
 }
 
 // printDistributed tells where the image is now.

@@ -178,6 +178,23 @@ func TestDistributePaths(t *testing.T) {
 		}
 	}
 
+	// The image that ImportImage made under a name of AWS's says as well that nobody tested it.
+	made, err := ec2.NewFromConfig(c.config("eu-west-1")).DescribeImages(context.Background(), &ec2.DescribeImagesInput{Owners: []string{"self"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range made.Images {
+		if !slices.ContainsFunc(i.Tags, func(t types.Tag) bool { return *t.Key == "ingot:untested" && *t.Value == "true" }) {
+			t.Errorf("%s (%s) does not tell that it is untested: %+v", *i.ImageId, *i.Name, i.Tags)
+		}
+	}
+	// A policy that allows the account lets the image out, and one that does not keeps it.
+	allowed := s.write("allowed.yaml", "allowedAccounts: [\"123456789012\"]\n")
+	s.run(0, distribute("--distribution-policy", allowed)...)
+	strangers := s.write("strangers.yaml", "allowedAccounts: [\"210987654321\"]\n")
+	_, stderr = s.run(1, distribute("--distribution-policy", strangers)...)
+	expect(t, stderr, "allowedAccounts", "eu-west-1 in account 123456789012")
+
 	// A name that another image has, and a task that AWS gives up, with AWS's own words.
 	_, stderr = s.run(1, distribute("--name", "another")...)
 	expect(t, stderr, "G05", "somebody")
