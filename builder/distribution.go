@@ -145,11 +145,6 @@ func (b *Builder) outgoing(ctx context.Context, o DistributeOptions) (*outgoing,
 	return out, nil
 }
 
-// readOrder is which of an image's files is read with the least work.
-func readOrder() []disk.Format {
-	return []disk.Format{disk.Raw, disk.VHDFixed, disk.Qcow2, disk.VHD, disk.RawZstd, disk.Qcow2Zstd, disk.VMDK, disk.OVA, disk.RawGzip, disk.VHDX, disk.VagrantLibvirt, disk.VagrantVirtualBox}
-}
-
 func (b *Builder) outgoingBuilt(ctx context.Context, reference string) (*outgoing, error) {
 	images, err := b.OpenCatalog(ctx)
 	if err != nil {
@@ -192,7 +187,7 @@ func (o *outgoing) addFiles(outputs []catalog.Output) error {
 	if len(o.files) == 0 {
 		return fmt.Errorf("the files of %s are gone or were changed: %s", o, strings.Join(gone, ", "))
 	}
-	order := readOrder()
+	order := append(readOrder(), disk.VHDX, disk.VagrantLibvirt, disk.VagrantVirtualBox) // which are delivered, and read last if at all
 	slices.SortStableFunc(o.files, func(a, b export.ImageFile) int { return slices.Index(order, a.Format) - slices.Index(order, b.Format) })
 	return nil
 }

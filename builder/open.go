@@ -37,11 +37,16 @@ func (b *Builder) builtFile(ctx context.Context, image string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	for _, f := range []disk.Format{disk.Raw, disk.VHDFixed, disk.Qcow2, disk.VHD, disk.RawZstd, disk.Qcow2Zstd, disk.VMDK, disk.OVA, disk.RawGzip} {
+	for _, f := range readOrder() {
 		at := slices.IndexFunc(found.Outputs, func(o catalog.Output) bool { return disk.Format(o.Format) == f && exists(o.Path) })
 		if at >= 0 {
 			return found.Outputs[at].Path, nil
 		}
 	}
 	return "", fmt.Errorf("%s/%s has no file that is there and can be read", found.Name, found.Version)
+}
+
+// readOrder is the formats that disk.Open reads, that with the least work first.
+func readOrder() []disk.Format {
+	return []disk.Format{disk.Raw, disk.VHDFixed, disk.Qcow2, disk.VHD, disk.RawZstd, disk.Qcow2Zstd, disk.VMDK, disk.OVA, disk.RawGzip}
 }
