@@ -34,8 +34,8 @@ const maxReportLine = 4096
 
 var (
 	kernelLine = regexp.MustCompile(`^\[ *\d+\.\d{6}\] |^Linux version |Kernel panic - not syncing`)
-	initLine   = regexp.MustCompile(`Welcome to |Reached target |Started |Starting |OpenRC|INIT: version| login: ?$`)
-	promptLine = regexp.MustCompile(` login: ?$`)
+	initLine   = regexp.MustCompile(`Welcome to |Reached target |Started |Starting |OpenRC|INIT: version| login:( |$)`)
+	promptLine = regexp.MustCompile(` login:( |$)`) // the kernel's next message may follow on the same line
 	// cloud-init's final_message: "Cloud-init v. 22.4.2 finished at … Datasource DataSourceEc2Local.  Up 30.12 seconds".
 	finalLine = regexp.MustCompile(`Cloud-init v\. \S+ finished at .*?Datasource (\w+)`)
 )

@@ -33,7 +33,7 @@ func TestGuestReport(t *testing.T) {
 	if g.told() != nil {
 		t.Error("told before it was done")
 	}
-	fmt.Fprint(g, "localhost login: ")
+	fmt.Fprint(g, "localhost login: [   62.370466] powernow_k8: Power state transitions not supported\r\n")
 	<-g.prompt
 	fmt.Fprint(g, "\r\ningot-01:done=yes:ingot-01\r\n")
 	<-g.done

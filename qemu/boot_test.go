@@ -112,7 +112,7 @@ func TestKernelFailures(t *testing.T) {
 				c.Disks = []Disk{b.overlay(t)}
 			}
 			vm := startVM(t, c)
-			err := await(t, vm, "the login prompt", `login:$`)
+			err := await(t, vm, "the login prompt", `login:( |$)`)
 			e := wantWaitError(t, err, WaitFatal, test.cause)
 			if f := vm.Console().Finding(); f.Name != test.pattern {
 				t.Errorf("pattern %q, line %q", f.Name, f.Line)
@@ -247,7 +247,7 @@ func TestFirmwareBoot(t *testing.T) {
 			d.Interface = test.iface
 			c.Disks = []Disk{d}
 			vm := startVM(t, c)
-			if err := await(t, vm, "the login prompt", `login:$`); err != nil {
+			if err := await(t, vm, "the login prompt", `login:( |$)`); err != nil {
 				t.Fatalf("%v\n%s", err, strings.Join(vm.Console().Tail(40), "\n"))
 			}
 			if notes := vm.Console().Notes(); len(notes) > 0 {

@@ -259,7 +259,8 @@ func (c *Console) Finding() *Finding {
 func (c *Console) Failed() <-chan struct{} { return c.failed }
 
 // Expect waits until a line matches, and returns it; a prompt counts as a line once the console falls silent.
-// Lines kept since the machine was last reset are looked at first. The error is ctx's, or io.EOF when the VM has ended.
+// The kernel may print its next message right behind a prompt, on the same line: match a prompt by `login:( |$)`, not by
+// `login:$`. Lines kept since the machine was last reset are looked at first. The error is ctx's, or io.EOF when the VM has ended.
 // Give it to VM.Await as the thing to wait for, so that a dead guest ends it.
 func (c *Console) Expect(ctx context.Context, re *regexp.Regexp) (string, error) {
 	w := &watch{re, make(chan string, 1)}

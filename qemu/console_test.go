@@ -109,6 +109,15 @@ func TestPatternsOnRealConsoles(t *testing.T) {
 	}
 }
 
+func TestPanicBehindPrompt(t *testing.T) {
+	c, guest := testConsole(t, nil, 0)
+	feed(t, guest, "localhost login: [   99.100000] Kernel panic - not syncing: sysrq triggered crash\n")
+	finish(c, guest)
+	if f := c.Finding(); f == nil || f.Cause != "the guest's kernel panicked: sysrq triggered crash" {
+		t.Errorf("found %+v", f)
+	}
+}
+
 func TestTerminal(t *testing.T) {
 	for _, test := range []struct {
 		name, in string
@@ -203,7 +212,7 @@ func TestConsoleLogFails(t *testing.T) {
 
 func TestExpect(t *testing.T) {
 	c, guest := testConsole(t, nil, 0)
-	login := regexp.MustCompile(`login:$`)
+	login := regexp.MustCompile(`login:( |$)`)
 	feed(t, guest, "debian login: ") // a prompt: no newline ever comes
 	if line, err := c.Expect(t.Context(), login); err != nil || line != "debian login:" {
 		t.Errorf("%q, %v", line, err)
@@ -226,6 +235,11 @@ func TestExpect(t *testing.T) {
 	time.Sleep(20 * time.Millisecond)
 	feed(t, guest, "debian login: ")
 	if err := <-result; err != nil {
+		t.Error(err)
+	}
+	c.restarted()
+	feed(t, guest, "\ndebian login: [   62.370466] powernow_k8: Power state transitions not supported\n") // no silence after the prompt
+	if _, err := c.Expect(t.Context(), login); err != nil {
 		t.Error(err)
 	}
 	go func() {

@@ -23,7 +23,7 @@
 // more, and says why:
 //
 //	err = vm.Await(ctx, qemu.Wait{Name: "the login prompt", Limit: 30 * time.Second}, func(ctx context.Context) error {
-//		_, err := vm.Console().Expect(ctx, regexp.MustCompile(`login:$`))
+//		_, err := vm.Console().Expect(ctx, regexp.MustCompile(`login:( |$)`))
 //		return err
 //	})
 //	// waiting for the login prompt: the boot stopped at the initramfs prompt (…) (after 21.4s); check root= on …

@@ -50,8 +50,9 @@ func Patterns() []Pattern {
 	note := func(name, re, cause, hint string) Pattern {
 		return Pattern{name, regexp.MustCompile(re), cause, hint, false}
 	}
-	// printk's optional time stamp and thread, and systemd's "[FAILED]" column.
-	const kernel = `^(?:<\d+>)?(?:\[ *\d+\.\d+\] ?)?(?:\[ *[TC]\d+\] )?`
+	// printk's optional time stamp and thread, and systemd's "[FAILED]" column. The kernel does not begin a new line for
+	// its message when a login prompt waits in the last one.
+	const kernel = `^(?:\S+ login: )?(?:<\d+>)?(?:\[ *\d+\.\d+\] ?)?(?:\[ *[TC]\d+\] )?`
 	const status = `^(?:\[ *\d+\.\d+\] ?)?(?:systemd\[1\]: )?`
 	return []Pattern{
 		// Linux
