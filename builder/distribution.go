@@ -187,7 +187,7 @@ func (o *outgoing) addFiles(outputs []catalog.Output) error {
 	if len(o.files) == 0 {
 		return fmt.Errorf("the files of %s are gone or were changed: %s", o, strings.Join(gone, ", "))
 	}
-	order := append(readOrder(), disk.VHDX, disk.VagrantLibvirt, disk.VagrantVirtualBox) // which are delivered, and read last if at all
+	order := append(readOrder(), disk.VagrantLibvirt, disk.VagrantVirtualBox) // which are delivered, and read last if at all
 	slices.SortStableFunc(o.files, func(a, b export.ImageFile) int { return slices.Index(order, a.Format) - slices.Index(order, b.Format) })
 	return nil
 }

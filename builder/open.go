@@ -48,5 +48,5 @@ func (b *Builder) builtFile(ctx context.Context, image string) (string, error) {
 
 // readOrder is the formats that disk.Open reads, that with the least work first.
 func readOrder() []disk.Format {
-	return []disk.Format{disk.Raw, disk.VHDFixed, disk.Qcow2, disk.VHD, disk.RawZstd, disk.Qcow2Zstd, disk.VMDK, disk.OVA, disk.RawGzip}
+	return []disk.Format{disk.Raw, disk.VHDFixed, disk.Qcow2, disk.VHD, disk.VHDX, disk.RawZstd, disk.Qcow2Zstd, disk.VMDK, disk.OVA, disk.RawGzip}
 }

@@ -85,8 +85,8 @@ func formatNames() string {
 	return b.String()
 }
 
-// FormatOfName tells the format that a file's name promises by its extension. ok is false when it promises none of raw, qcow2, VMDK and
-// VHD. The name says nothing about the content: see [CheckSafe].
+// FormatOfName tells the format that a file's name promises by its extension. ok is false when it promises none of raw, qcow2, VMDK,
+// VHD and VHDX. The name says nothing about the content: see [CheckSafe].
 func FormatOfName(path string) (f Format, ok bool) {
 	switch strings.ToLower(filepath.Ext(path)) {
 	case ".raw", ".img":
@@ -97,12 +97,14 @@ func FormatOfName(path string) (f Format, ok bool) {
 		return VMDK, true
 	case ".vhd", ".vpc":
 		return VHD, true
+	case ".vhdx":
+		return VHDX, true
 	}
 	return "", false
 }
 
-// FormatToWrite tells the format that a file of this name is to be written in: one that [FormatOfName] knows, or a compressed raw disk, VHDX or
-// an OVA.
+// FormatToWrite tells the format that a file of this name is to be written in: one that [FormatOfName] knows, or a compressed raw disk or an
+// OVA.
 func FormatToWrite(path string) (f Format, ok bool) {
 	if f, ok := FormatOfName(path); ok {
 		return f, true
@@ -114,8 +116,6 @@ func FormatToWrite(path string) (f Format, ok bool) {
 	case ".zst":
 		f, _ = FormatOfName(strings.TrimSuffix(path, filepath.Ext(path)))
 		return RawZstd, f == Raw
-	case ".vhdx":
-		return VHDX, true
 	case ".ova":
 		return OVA, true
 	}

@@ -15,12 +15,13 @@ import (
 	"github.com/ingot-image/ingot/disk/ova"
 	"github.com/ingot-image/ingot/disk/qcow2"
 	"github.com/ingot-image/ingot/disk/vhd"
+	"github.com/ingot-image/ingot/disk/vhdx"
 	"github.com/ingot-image/ingot/disk/vmdk"
 )
 
 // OpenOptions are options of [Open].
 type OpenOptions struct {
-	// Format that the image has, one of raw, qcow2, VMDK, VHD and OVA; empty: what its content says, which must not contradict its name.
+	// Format that the image has, one of raw, qcow2, VMDK, VHD, VHDX and OVA; empty: what its content says, which must not contradict its name.
 	Format Format
 	// Limits of what is opened. A compressed image may not come to more than the largest virtual size.
 	Limits Limits
@@ -58,7 +59,7 @@ func (d *Disk) Close() error {
 	return errors.Join(errs...)
 }
 
-// Open opens a disk image of any format that is read: raw, qcow2, VMDK, VHD or OVA, each as it is or compressed by gzip, zstd, xz or bzip2. The image may
+// Open opens a disk image of any format that is read: raw, qcow2, VMDK, VHD, VHDX or OVA, each as it is or compressed by gzip, zstd, xz or bzip2. The image may
 // come from anywhere: nothing outside its file is opened, whatever it names, and all that it says is checked (see [CheckSafe], whose errors
 // these are).
 //
@@ -137,7 +138,7 @@ func (o OpenOptions) settle(path, name string, content Format) (Format, error) {
 // packedName tells what a name promises beyond what [FormatOfName] knows, none of which is a raw disk.
 func packedName(path string) (Format, bool) {
 	switch ext := strings.ToLower(filepath.Ext(path)); ext {
-	case ".ova", ".box", ".vhdx", ".vdi", ".qed", ".dmg", ".tar", ".tgz", ".gz", ".zst", ".xz", ".bz2", ".zip", ".7z":
+	case ".ova", ".box", ".vdi", ".qed", ".dmg", ".tar", ".tgz", ".gz", ".zst", ".xz", ".bz2", ".zip", ".7z":
 		return Format(ext[1:]), true
 	}
 	return "", false
@@ -169,12 +170,12 @@ func (d *Disk) open(ctx context.Context, o opening) (err error) {
 		return d.expand(ctx, o)
 	case OVA:
 		return d.archive(ctx, o)
-	case Raw, Qcow2, VMDK, VHD:
+	case Raw, Qcow2, VMDK, VHD, VHDX:
 	default:
 		return &UnsafeError{Path: o.path, Reason: fmt.Sprintf("the content is %s", o.format), Hint: otherFormat(o.format)}
 	}
 	if d.Info, err = probeAs(o.format, o.r, o.size); err != nil {
-		return err
+		return unsupported(o.path, err)
 	}
 	if err := acceptable(o.path, d.Info, o.options.Limits); err != nil {
 		return err
@@ -188,9 +189,19 @@ func (d *Disk) open(ctx context.Context, o opening) (err error) {
 		d.Source, err = source(vmdk.NewReader(o.r, o.size))
 	case VHD:
 		d.Source, err = source(vhd.NewReader(o.r, o.size))
+	case VHDX:
+		d.Source, err = source(vhdx.NewReader(o.r, o.size))
 	}
 	if err == nil && d.Source.Size() > o.options.Limits.VirtualSize {
 		err = tooLarge(o.path, d.Source.Size(), o.options.Limits)
+	}
+	return unsupported(o.path, err)
+}
+
+// unsupported names the file of an image that is in order but of a kind that is not read.
+func unsupported(path string, err error) error {
+	if errors.Is(err, errors.ErrUnsupported) {
+		return &UnsafeError{Path: path, Reason: err.Error()}
 	}
 	return err
 }

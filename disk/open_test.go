@@ -141,7 +141,8 @@ func TestOpenRefuses(t *testing.T) {
 		{path("plain.qcow2"), OpenOptions{Format: VMDK}, "declared as vmdk"},
 		{path("plain.qcow2"), OpenOptions{Limits: Limits{VirtualSize: 4096}}, "the limit is"},
 		{write("flat.vmdk", []byte("# Disk DescriptorFile\nversion=1\ncreateType=\"monolithicFlat\"\nRW 8 FLAT \"/etc/passwd\" 0\n")), OpenOptions{}, "/etc/passwd"},
-		{write("disk.vhdx", append([]byte("vhdxfile"), make([]byte, 4088)...)), OpenOptions{}, "convert it first"},
+		{write("disk.vhdx", append([]byte("vhdxfile"), make([]byte, 4088)...)), OpenOptions{}, "cut off"},
+		{write("disk.vdi", append(append(make([]byte, 0x40), "\x7f\x10\xda\xbe"...), make([]byte, 4028)...)), OpenOptions{}, "convert it first"},
 		{write("x.zip", append([]byte("PK\x03\x04"), make([]byte, 4092)...)), OpenOptions{}, "decompress it first"},
 	} {
 		d, err := Open(t.Context(), test.path, test.options)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/ingot-image/ingot/disk/qcow2"
 	"github.com/ingot-image/ingot/disk/vhd"
+	"github.com/ingot-image/ingot/disk/vhdx"
 	"github.com/ingot-image/ingot/disk/vmdk"
 )
 
@@ -106,6 +107,8 @@ func probeAs(f Format, r io.ReaderAt, size int64) (Info, error) {
 		return vmdk.Probe(r, size)
 	case VHD:
 		return vhd.Probe(r, size)
+	case VHDX:
+		return vhdx.Probe(r, size)
 	case Raw:
 		return Info{Format: Raw, VirtualSize: size, FileSize: size}, nil
 	}

@@ -34,7 +34,7 @@ func (e *UnsafeError) Error() string {
 //   - content of another format than want, in both directions: a raw disk whose first bytes are a qcow2 header is the classic
 //     way to make a program that guesses formats read any file of the host;
 //   - anything that would open a second file: qcow2 backing files and external data files, VMDK descriptors with extents or
-//     parents elsewhere, VHD differencing disks;
+//     parents elsewhere, VHD and VHDX differencing disks;
 //   - unknown features, encryption, sizes beyond the limits, tables beyond the end of the file, files cut off;
 //   - folders, devices, sockets and FIFOs.
 //
@@ -51,7 +51,7 @@ func CheckSafe(path string, want Format, limits Limits) (Info, error) {
 	if want == "" {
 		f, ok := FormatOfName(path)
 		if !ok {
-			return Info{}, refuse("name it .raw, .img, .qcow2, .vmdk or .vhd after its format, or declare the format", "the file name does not tell the format")
+			return Info{}, refuse("name it .raw, .img, .qcow2, .vmdk, .vhd or .vhdx after its format, or declare the format", "the file name does not tell the format")
 		}
 		want, declared = f, "named as"
 	}
@@ -79,7 +79,7 @@ func otherFormat(f Format) string {
 		return "decompress it first"
 	case OVA:
 		return "unpack it with tar and give the .vmdk in it"
-	case VHDX, VDI, QED, Qcow1, Parallels, Bochs, Cloop, DMG:
+	case VDI, QED, Qcow1, Parallels, Bochs, Cloop, DMG:
 		return "if you trust it, convert it first: qemu-img convert -O qcow2"
 	}
 	return ""

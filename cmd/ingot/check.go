@@ -47,7 +47,7 @@ func newCheck() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check IMAGE",
 		Short: "Tell what would keep a disk image from becoming an AMI, before it is uploaded",
-		Long: `Check reads a disk image, raw, qcow2, VMDK, VHD or OVA, or an image of the catalog by NAME/VERSION, and
+		Long: `Check reads a disk image, raw, qcow2, VMDK, VHD, VHDX or OVA, or an image of the catalog by NAME/VERSION, and
 tells what would make its import to AWS fail, or its AMI come up deaf: each finding with what was seen
 and where, the message of AWS that it prevents, and what to do. Nothing in the image is changed, and nothing
 of it is started but with --boot. XFS and Btrfs are read in a VM. docs/check.md lists the checks.

@@ -37,7 +37,7 @@ func newConvert() *cobra.Command {
 		Use:   "convert SOURCE DESTINATION...",
 		Short: "Write a disk image in other formats",
 		Long: `Convert writes the disk in SOURCE, a file or NAME/VERSION of an image that was built, into one or more files.
-It reads raw, qcow2, VMDK, VHD and OVA files, as they are or compressed by gzip, zstd, xz or bzip2; what they are
+It reads raw, qcow2, VMDK, VHD, VHDX and OVA files, as they are or compressed by gzip, zstd, xz or bzip2; what they are
 their content says. It writes ` + strings.Join(formatNames(), ", ") + `;
 which one a DESTINATION's name says, or --format, given once for each. If DESTINATION is a folder, every --format is
 written into it. The source is read once, however many files there are, and its holes cost nothing.
@@ -124,8 +124,8 @@ func sourceFormat(name string) (disk.Format, error) {
 	if f == disk.VHDFixed { // which kind a VHD is its content says
 		f = disk.VHD
 	}
-	if readable := []disk.Format{disk.Raw, disk.Qcow2, disk.VMDK, disk.VHD, disk.OVA}; err != nil || !slices.Contains(readable, f) {
-		return "", fmt.Errorf("%q: must be raw, qcow2, vmdk, vhd or ova", name)
+	if readable := []disk.Format{disk.Raw, disk.Qcow2, disk.VMDK, disk.VHD, disk.VHDX, disk.OVA}; err != nil || !slices.Contains(readable, f) {
+		return "", fmt.Errorf("%q: must be raw, qcow2, vmdk, vhd, vhdx or ova", name)
 	}
 	return f, nil
 }

@@ -32,7 +32,7 @@ func newDiff() *cobra.Command {
 they are enabled, the ports of socket units, users and groups, and all files by content, permissions and
 owner. + is only in B, - only in A, ~ in both. Contents and passwords are compared and never shown.
 
-A and B are image files, raw, qcow2, VMDK, VHD or OVA, compressed or not, or images of the catalog by
+A and B are image files, raw, qcow2, VMDK, VHD, VHDX or OVA, compressed or not, or images of the catalog by
 NAME/VERSION[/BUILD]. Nothing in them is started or mounted on this machine: XFS and Btrfs are read in a
 small VM.
 

@@ -40,7 +40,7 @@ func newInspect() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "inspect IMAGE",
 		Short: "Tell what is inside a disk image",
-		Long: `Inspect reads a disk image, raw, qcow2, VMDK, VHD or OVA, compressed or not, or an image of the
+		Long: `Inspect reads a disk image, raw, qcow2, VMDK, VHD, VHDX or OVA, compressed or not, or an image of the
 catalog by NAME/VERSION, and tells its partitions, file systems and how full they are, what can boot it,
 the operating system, its kernels and packages. Nothing of it is started, nothing is mounted on this
 machine, and nothing in the image is trusted. XFS and Btrfs are read in a VM.`,

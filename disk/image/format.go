@@ -19,7 +19,7 @@ const (
 	VMDK              Format = "vmdk"       // VMware virtual disk; written as streamOptimized
 	VHD               Format = "vhd"        // Microsoft virtual hard disk; qemu-img calls it vpc; written as dynamic
 	VHDFixed          Format = "vhd-fixed"  // the same without a table: the disk's bytes and a footer
-	VHDX              Format = "vhdx"       // Microsoft virtual hard disk v2; written only
+	VHDX              Format = "vhdx"       // Microsoft virtual hard disk v2; written as dynamic
 	OVA               Format = "ova"        // a tar archive of an OVF descriptor and a VMDK
 	VagrantLibvirt    Format = "vagrant-libvirt"
 	VagrantVirtualBox Format = "vagrant-virtualbox"

@@ -89,7 +89,7 @@ func ofTheImage(err error) bool {
 // trueFormat is what the content says where a wrong name must not keep the disk from being read: that the name is wrong is A01's to tell.
 func (t *Target) trueFormat() disk.Format {
 	switch t.Info.Format {
-	case disk.Raw, disk.Qcow2, disk.VMDK, disk.VHD, disk.OVA:
+	case disk.Raw, disk.Qcow2, disk.VMDK, disk.VHD, disk.VHDX, disk.OVA:
 		return t.Info.Format
 	}
 	return ""
