@@ -249,6 +249,7 @@ func (d *distributor) checkAccount(ctx context.Context) error {
 		return err
 	}
 	names, variables := map[string][]string{}, d.exported().Variables()
+	var public []string
 	for _, p := range c.Distributions {
 		if p.Region == "" {
 			continue
@@ -256,6 +257,9 @@ func (d *distributor) checkAccount(ctx context.Context) error {
 		wanted := ""
 		if p.AMI != nil {
 			wanted = p.AMI.Name
+			if p.AMI.LaunchPermission.Public() {
+				public = append(public, p.Region)
+			}
 		}
 		name, err := ami.Name(wanted, variables)
 		if err != nil {
@@ -265,7 +269,7 @@ func (d *distributor) checkAccount(ctx context.Context) error {
 	}
 	findings, err := vmimport.Examine(ctx, d.config, vmimport.Needs{
 		Path: preflight.Path(c.Import.Path), Region: region, Bucket: c.Import.Bucket, Prefix: c.Import.Prefix, RoleName: c.Import.RoleName, KMSKeyID: c.Import.KMSKeyID,
-		AMINames: names, Image: d.image.String(),
+		AMINames: names, Image: d.image.String(), PublicIn: public,
 	})
 	if err != nil {
 		return err

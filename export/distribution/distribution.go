@@ -3,7 +3,10 @@
 // the place of every mistake, is the recipe package's business; carrying it out is package export's.
 package distribution
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"slices"
+)
 
 // Configuration is a whole distribution configuration.
 type Configuration struct {
@@ -82,6 +85,9 @@ type LaunchPermission struct {
 func (p *LaunchPermission) Shared() bool {
 	return p != nil && len(p.UserIDs)+len(p.UserGroups)+len(p.OrganizationARNs)+len(p.OrganizationalUnitARNs) > 0
 }
+
+// Public tells whether everybody may launch the AMI.
+func (p *LaunchPermission) Public() bool { return p != nil && slices.Contains(p.UserGroups, "all") }
 
 // LaunchTemplate is the service's LaunchTemplateConfiguration: it gets a new version with the AMI.
 type LaunchTemplate struct {

@@ -29,6 +29,8 @@ type Needs struct {
 	// Image is the image itself, NAME/VERSION/BUILD: an AMI that is tagged ingot:image with it is no other's.
 	Image   string
 	SizeGiB int64 // of the volume, 0 if it is not known
+	// PublicIn are the regions where the AMI gets shared with everybody, of which there is a quota.
+	PublicIn []string
 	// TryWrite allows to write a small object into the bucket, and to delete it, which is the only way to be sure.
 	TryWrite bool
 }

@@ -2,72 +2,122 @@ package vmimport
 
 import (
 	"context"
-	_ "embed"
-	"encoding/json"
 	"fmt"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/servicequotas"
 
+	"github.com/ingot-image/ingot/export/account"
 	"github.com/ingot-image/ingot/export/preflight"
 )
 
-// pricesJSON is dated data: AWS changes it, and no API tells it without credentials of another kind.
-//
-//go:embed prices.json
-var pricesJSON []byte
-
-type prices struct {
-	Date                    string             `json:"date"`
-	USDPerGiBMonth          map[string]float64 `json:"usdPerGiBMonth"`
-	USDPerGiBMonthElsewhere float64            `json:"usdPerGiBMonthElsewhere"`
-	ImportTasks             int                `json:"importTasks"` // that may be in flight in a region
+// quota is one of Service Quotas.
+type quota struct {
+	service, code string
+	standard      int    // AWS's default, for accounts that may not ask
+	what          string // that is counted
 }
 
-func readPrices() prices {
-	var p prices
-	if err := json.Unmarshal(pricesJSON, &p); err != nil {
-		panic(err) // the program's own file, which a test reads
-	}
-	return p
-}
+// The quotas that an import can meet (AWS General Reference, "Amazon EC2 endpoints and quotas", VM Import/Export and AMIs; "Amazon EBS endpoints and
+// quotas"), with their codes as Service Quotas names them. Those of AMIs (50,000) and snapshots (100,000) in a region are too far off to be counted each time.
+var (
+	importTasks      = quota{"vmimportexport", "L-66ABAAD5", 20, "concurrent tasks of ImportImage, ImportSnapshot and ExportImage"}
+	pendingSnapshots = quota{"ebs", "L-94D7AB7D", 100, "pending snapshots"}
+	publicAMIs       = quota{"ec2", "L-0E3CBAB9", 5, "public AMIs"}
+)
 
-// snapshotPrice says what a full snapshot costs at most; only written blocks count.
-func (p prices) snapshotPrice(region string, gib int64) string {
-	perGiB, known := p.USDPerGiBMonth[region]
-	about := ""
-	if !known {
-		perGiB, about = p.USDPerGiBMonthElsewhere, "about "
+// limit asks Service Quotas for the account's value. Where that is not allowed or not there it is AWS's default, and why says so.
+func (q quota) limit(ctx context.Context, client *servicequotas.Client) (n int, why string) {
+	applied, err := client.GetServiceQuota(ctx, &servicequotas.GetServiceQuotaInput{ServiceCode: &q.service, QuotaCode: &q.code})
+	if err == nil && applied.Quota != nil && applied.Quota.Value != nil {
+		return int(*applied.Quota.Value), ""
 	}
-	return fmt.Sprintf("a snapshot of %d GiB costs at most %s%.2f USD a month (list price of %s)", gib, about, perGiB*float64(gib), p.Date)
+	if account.Code(err) == "NoSuchResourceException" { // the account has none of its own
+		standard, err := client.GetAWSDefaultServiceQuota(ctx, &servicequotas.GetAWSDefaultServiceQuotaInput{ServiceCode: &q.service, QuotaCode: &q.code})
+		if err == nil && standard.Quota != nil && standard.Quota.Value != nil {
+			return int(*standard.Quota.Value), ""
+		}
+	}
+	why = "AWS's default; the account's own is not known"
+	if code := account.Code(err); code != "" {
+		why += ": servicequotas:GetServiceQuota answers " + code
+	}
+	return q.standard, why
 }
 
 // quotas is G04.
 func (e *examination) quotas(ctx context.Context) {
 	f := about("G04", "quotas leave room, and encryption by default does not stand in the way")
 	client := ec2.NewFromConfig(e.cfg)
-	p := readPrices()
 	var told []string
-	if e.Path != preflight.EBSDirect {
-		inFlight, err := tasksInFlight(ctx, client)
-		switch {
-		case err != nil:
-			e.add(unknownFor(f, preflight.Warning, "import tasks in "+e.Region, err, "have ec2:DescribeImportSnapshotTasks and ec2:DescribeImportImageTasks allowed"))
-		case inFlight >= p.ImportTasks:
-			e.add(failed(f, preflight.Warning, "import tasks in "+e.Region, fmt.Sprintf("%d are in flight, and accounts begin with a quota of %d (as of %s)", inFlight, p.ImportTasks, p.Date),
-				"ResourceLimitExceeded", "wait for some to end, or ask AWS for a higher quota"))
-		default:
-			told = append(told, fmt.Sprintf("%d import tasks are in flight", inFlight))
-		}
+	if e.Path == preflight.EBSDirect {
+		told = e.room(ctx, f, e.Region, pendingSnapshots, "ec2:DescribeSnapshots", func() (int, error) { return snapshotsPending(ctx, client) }, told)
+	} else {
+		told = e.room(ctx, f, e.Region, importTasks, "ec2:DescribeImportSnapshotTasks, ec2:DescribeImportImageTasks and ec2:DescribeExportImageTasks",
+			func() (int, error) { return tasksInFlight(ctx, client) }, told)
+	}
+	for _, region := range e.PublicIn {
+		elsewhere := ec2.NewFromConfig(account.In(e.cfg, region))
+		told = e.room(ctx, f, region, publicAMIs, "ec2:DescribeImages", func() (int, error) { return publicImages(ctx, elsewhere) }, told)
 	}
 	e.encryptionByDefault(ctx, client, f)
 	if e.SizeGiB > 0 {
-		told = append(told, p.snapshotPrice(e.Region, e.SizeGiB))
+		told = append(told, readPrices().snapshotPrice(e.Region, e.SizeGiB))
 	}
 	e.concluded(f, preflight.Warning, strings.Join(told, "; "))
 }
 
+// room compares what there is with a quota, warns where no room is left, and otherwise adds what it saw to what is told.
+func (e *examination) room(ctx context.Context, f preflight.Finding, region string, q quota, actions string, count func() (int, error), told []string) []string {
+	where := fmt.Sprintf("%s in %s", q.what, region)
+	n, err := count()
+	if err != nil {
+		e.add(unknownFor(f, preflight.Warning, where, err, "have "+actions+" allowed"))
+		return told
+	}
+	limit, why := q.limit(ctx, servicequotas.NewFromConfig(account.In(e.cfg, region)))
+	seen := fmt.Sprintf("%d of %d %s", n, limit, where)
+	if why != "" {
+		seen += " (" + why + ")"
+	}
+	if n < limit {
+		return append(told, seen)
+	}
+	e.add(failed(f, preflight.Warning, fmt.Sprintf("quota %s of %s in %s", q.code, q.service, region), seen+": no room is left", "ResourceLimitExceeded",
+		fmt.Sprintf("wait for some to end or remove some, or ask for more: aws service-quotas request-service-quota-increase --region %s --service-code %s --quota-code %s --desired-value %d",
+			region, q.service, q.code, 2*limit)))
+	return told
+}
+
+func snapshotsPending(ctx context.Context, client *ec2.Client) (n int, err error) {
+	name := "status"
+	pages := ec2.NewDescribeSnapshotsPaginator(client, &ec2.DescribeSnapshotsInput{OwnerIds: []string{"self"}, Filters: []types.Filter{{Name: &name, Values: []string{"pending"}}}})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return 0, err
+		}
+		n += len(page.Snapshots)
+	}
+	return n, nil
+}
+
+func publicImages(ctx context.Context, client *ec2.Client) (n int, err error) {
+	name := "is-public"
+	pages := ec2.NewDescribeImagesPaginator(client, &ec2.DescribeImagesInput{Owners: []string{"self"}, Filters: []types.Filter{{Name: &name, Values: []string{"true"}}}})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return 0, err
+		}
+		n += len(page.Images)
+	}
+	return n, nil
+}
+
+// tasksInFlight counts the tasks that share the quota.
 func tasksInFlight(ctx context.Context, client *ec2.Client) (n int, err error) {
 	name := "task-state"
 	active := []types.Filter{{Name: &name, Values: []string{"active"}}}
@@ -86,6 +136,14 @@ func tasksInFlight(ctx context.Context, client *ec2.Client) (n int, err error) {
 			return 0, err
 		}
 		n += len(page.ImportImageTasks)
+	}
+	exports := ec2.NewDescribeExportImageTasksPaginator(client, &ec2.DescribeExportImageTasksInput{Filters: active})
+	for exports.HasMorePages() {
+		page, err := exports.NextPage(ctx)
+		if err != nil {
+			return 0, err
+		}
+		n += len(page.ExportImageTasks)
 	}
 	return n, nil
 }

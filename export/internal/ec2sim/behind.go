@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
@@ -21,7 +22,11 @@ func (s *Server) behind(p place) aws.Config {
 		BaseEndpoint: &s.options.Moto.URL,
 		Credentials:  credentials.NewStaticCredentialsProvider("AKIA"+p.account, secretKey, ""),
 		HTTPClient:   &http.Client{Transport: accountTransport{p.account}},
-		Retryer:      func() aws.Retryer { return aws.NopRetryer{} },
+		Retryer: func() aws.Retryer { // a connection that moto closed while a request was on its way is no answer
+			return retry.NewStandard(func(o *retry.StandardOptions) {
+				o.Retryables = []retry.IsErrorRetryable{retry.RetryableConnectionError{}}
+			})
+		},
 	}
 }
 

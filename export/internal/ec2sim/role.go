@@ -7,6 +7,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/smithy-go"
 	"github.com/ingot-image/ingot/export/internal/ec2sim/permit"
 )
 
@@ -46,8 +47,12 @@ func (s *Server) assume(p place, role string, needs []need) error {
 	refused := refuse("InvalidParameter", "The service role %s does not exist or does not have sufficient permissions for the service to continue", name)
 	client := iam.NewFromConfig(s.behind(p))
 	found, err := client.GetRole(s.ctx, &iam.GetRoleInput{RoleName: &name})
-	if err != nil {
+	var api smithy.APIError
+	if errors.As(err, &api) && api.ErrorCode() == "NoSuchEntity" {
 		return refused
+	}
+	if err != nil {
+		return err
 	}
 	trust, err := parsePolicy(found.Role.AssumeRolePolicyDocument)
 	if err != nil || !trust.Trusts("vmie.amazonaws.com", map[string]string{"sts:externalid": "vmimport"}) {

@@ -70,6 +70,7 @@ type Server struct {
 	templates      map[templateVersion]url.Values // launch templates' data
 	blocked        map[place]bool                 // where images cannot be made public
 	templateTokens map[string]*httptest.ResponseRecorder
+	applied        map[appliedQuota]float64
 }
 
 // Start starts a simulator with nothing in it.
@@ -88,7 +89,8 @@ func Start(tb testing.TB, o Options) *Server {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Server{options: o, tb: tb, ctx: ctx, dir: dir, Faults: new(Faults), accounts: map[string]string{},
 		stores: map[place]*ebs.Store{}, shared: map[string][]string{}, images: map[string]*amiImage{}, tasks: map[string]*task{}, tokens: map[string]string{},
-		templates: map[templateVersion]url.Values{}, blocked: map[place]bool{}, templateTokens: map[string]*httptest.ResponseRecorder{}}
+		templates: map[templateVersion]url.Values{}, blocked: map[place]bool{}, templateTokens: map[string]*httptest.ResponseRecorder{},
+		applied: map[appliedQuota]float64{}}
 	s.proxy = s.newProxy()
 	s.actions = s.ec2Actions()
 	server := httptest.NewServer(s)
