@@ -164,11 +164,15 @@ func (f field) readImport(c *distribution.Configuration) {
 	if f, ok := m.at("platform"); ok {
 		i.Platform, _ = word(f, []string{"Linux", "Windows"})
 	}
-	if i.Path != distribution.ImportImage {
-		for _, key := range []string{"licenseType", "usageOperation", "platform"} {
-			if f, ok := m.at(key); ok {
-				f.problem("is for the path import-image only", "set path: import-image, or remove it")
-			}
+	_, chosen := m.at("path")
+	for _, key := range []string{"licenseType", "usageOperation", "platform"} {
+		f, ok := m.at(key)
+		switch {
+		case !ok:
+		case !chosen: // whoever asks for a licence asks for the path that has them
+			i.Path = distribution.ImportImage
+		case i.Path != distribution.ImportImage:
+			f.problem("is for the path import-image only", "set path: import-image, or remove it")
 		}
 	}
 }

@@ -107,7 +107,7 @@ func TestDistributionMistakes(t *testing.T) {
 		{"account", "distributions: [{region: eu-west-1, amiDistributionConfiguration: {targetAccountIds: [12345]}}]\n", "distributions[0].amiDistributionConfiguration.targetAccountIds[0]", "12 digits"},
 		{"public and encrypted", "distributions: [{region: eu-west-1, amiDistributionConfiguration: {kmsKeyId: k, launchPermission: {userGroups: [all]}}}]\n", "distributions[0].amiDistributionConfiguration.launchPermission", "cannot be public"},
 		{"import elsewhere", "distributions: [{region: eu-west-1}]\nimport: {region: us-east-1}\n", "import.region", "not among the distributions"},
-		{"license", "distributions: [{region: eu-west-1}]\nimport: {licenseType: BYOL}\n", "import.licenseType", "import-image only"},
+		{"license", "distributions: [{region: eu-west-1}]\nimport: {path: ebs-direct, licenseType: BYOL}\n", "import.licenseType", "import-image only"},
 		{"uefi-preferred", "distributions: [{region: eu-west-1}]\nimport: {path: import-image}\nregistration: {bootMode: uefi-preferred}\n", "registration", "does not take"},
 		{"tpm", "distributions: [{region: eu-west-1}]\nregistration: {bootMode: legacy-bios, tpmSupport: v2.0}\n", "registration.tpmSupport", "needs bootMode uefi"},
 		{"arm", "distributions: [{region: eu-west-1}]\nregistration: {bootMode: legacy-bios, architecture: arm64}\n", "registration.bootMode", "uefi only"},
@@ -123,6 +123,26 @@ func TestDistributionMistakes(t *testing.T) {
 		var problems component.Problems
 		if !errors.As(err, &problems) || len(problems) != 1 || problems[0].Field != c.place || !strings.Contains(problems[0].Message, c.message) || problems[0].Line == 0 {
 			t.Errorf("%s: %v; want one at %s that tells %q", c.name, err, c.place, c.message)
+		}
+	}
+}
+
+func TestLicenceChoosesPath(t *testing.T) {
+	for text, want := range map[string]string{
+		"licenseType: BYOL":                         distribution.ImportImage,
+		"platform: Windows":                         distribution.ImportImage,
+		"usageOperation: 'RunInstances:0002'":       distribution.ImportImage,
+		"bucket: b":                                 "",
+		"path: import-image, licenseType: AWS":      distribution.ImportImage,
+		"path: import-snapshot, roleName: vmimport": distribution.ImportSnapshot,
+	} {
+		file := filepath.Join(t.TempDir(), "d.yaml")
+		if err := os.WriteFile(file, []byte("distributions: [{region: eu-west-1}]\nimport: {"+text+"}\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		c, err := ReadDistribution(t.Context(), file)
+		if err != nil || c.Import.Path != want {
+			t.Errorf("%s: path %q, %v; want %q", text, c.Import.Path, err, want)
 		}
 	}
 }

@@ -146,7 +146,7 @@ func Paths() []string { return []string{ImportSnapshot, EBSDirect, ImportImage} 
 
 // Import says how the image gets to AWS.
 type Import struct {
-	Path     string `json:"path,omitempty"`     // one of Paths; empty: ImportSnapshot
+	Path     string `json:"path,omitempty"`     // one of Paths; empty: ImportSnapshot. Files that name a licence and no path are read as ImportImage
 	Region   string `json:"region,omitempty"`   // where it is imported; empty: the first distribution's
 	Bucket   string `json:"bucket,omitempty"`   // for ImportSnapshot and ImportImage, in that region
 	Prefix   string `json:"prefix,omitempty"`   // of the temporary objects' keys; default "ingot/"
