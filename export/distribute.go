@@ -75,6 +75,7 @@ type Options struct {
 //	import      the disk becomes a snapshot in the first region, by the path that the configuration names (distribute_import.go)
 //	register    the snapshot becomes an AMI there; ImportImage has done that already
 //	distribute  copies, names, permissions, launch templates and the rest, all regions at once (package ami)
+//	replace     an AMI that was only there to be copied in its own region is taken away (distribute_source.go)
 //
 // What was done before, and is still there, is not done again. An error of a region does not keep the others from being served: it is then an
 // [ami.DistributionError], and the results are those of the others.
@@ -94,8 +95,11 @@ func Distribute(ctx context.Context, image *Image, c *distribution.Configuration
 			return nil, fmt.Errorf("register in %s: %w", r.region, err)
 		}
 	}
-	return ami.Distribute(ctx, ami.NewAccounts(o.Config), ami.Options{
-		SourceRegion: r.region, ImageID: done.ImageID, Distributions: r.regions(), Variables: r.image.Variables(), Tags: image.Tags,
+	if err := r.remember(done); err != nil {
+		return nil, fmt.Errorf("distribute: %w", err)
+	}
+	results, err := ami.Distribute(ctx, ami.NewAccounts(o.Config), ami.Options{
+		SourceRegion: r.region, ImageID: done.ImageID, Sources: done.Sources, Distributions: r.regions(), Variables: r.image.Variables(), Tags: image.Tags,
 		Record: o.Book, Poll: o.Poll, Progress: func(e ami.Event) {
 			told := Event{Region: e.Region, Doing: strings.TrimSpace(e.AccountID + " " + e.Message)}
 			if e.Percent >= 0 {
@@ -104,6 +108,8 @@ func Distribute(ctx context.Context, image *Image, c *distribution.Configuration
 			r.event(told)
 		},
 	})
+	r.replace(ctx, done, results)
+	return results, err
 }
 
 // release is one call of Distribute.
@@ -115,7 +121,8 @@ type release struct {
 	home   sdk.Config
 	ec2    *ec2.Client
 	ami    ami.RegisterOptions // but for the snapshot
-	lost   string              // id of what was imported once and has been deleted since
+	lost   string              // id of what was imported once and is not there any more
+	before imported            // what that was
 }
 
 func newRelease(image *Image, c *distribution.Configuration, o Options) (*release, error) {

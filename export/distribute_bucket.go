@@ -68,7 +68,7 @@ func (r *release) throughBucket(ctx context.Context, f func(o s3.Object, content
 	if err != nil {
 		return nil, err
 	}
-	if err := r.Book.Put(r.key(), done); err != nil {
+	if err := r.keep(done); err != nil {
 		return nil, err
 	}
 	if prefix == defaultPrefix { // another one may have uploads of others

@@ -3,7 +3,6 @@ package export
 import (
 	"context"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -26,9 +25,16 @@ import (
 
 // imported is what an import has come to.
 type imported struct {
-	SnapshotID    string `json:"snapshotId,omitempty"`
-	VolumeSizeGiB int64  `json:"volumeSizeGiB,omitempty"`
-	ImageID       string `json:"imageId,omitempty"` // by ImportImage
+	SnapshotID    string   `json:"snapshotId,omitempty"`
+	VolumeSizeGiB int64    `json:"volumeSizeGiB,omitempty"`
+	ImageID       string   `json:"imageId,omitempty"`     // by ImportImage, or the AMI that took the place of the one that was imported
+	SnapshotIDs   []string `json:"snapshotIds,omitempty"` // of ImportImage's
+	// Sources are all AMIs that copies in other regions may be of.
+	Sources []string `json:"sources,omitempty"`
+	// Served are the regions that have their copies, where ImageID is not fit to be copied to more: it is encrypted for its own region.
+	Served []string `json:"served,omitempty"`
+	// Spare is what is being taken away.
+	Spare *spare `json:"spare,omitempty"`
 }
 
 // imported gives the import of this very image by this path, the one there is or a new one. What it came to is recorded before anything else is done, so
@@ -38,15 +44,16 @@ func (r *release) imported(ctx context.Context) (*imported, error) {
 	if found, err := r.Book.Get(r.key(), &done); err != nil {
 		return nil, err
 	} else if found {
+		r.discard(ctx, &done)
 		there, err := r.there(ctx, &done)
 		if err != nil {
 			return nil, err
 		}
-		if there {
+		if there && r.serves(&done) {
 			r.clear(ctx) // what a run that was killed after the import has left
 			return &done, nil
 		}
-		r.lost = done.SnapshotID + done.ImageID
+		r.before, r.lost = done, done.lost()
 	}
 	var err error
 	var now *imported
@@ -116,7 +123,7 @@ func (r *release) importImage(ctx context.Context) (*imported, error) {
 			return nil, err
 		}
 		// AWS names this image import-ami-…, and the copy with the right name does not replace it: it must tell what it is, and whether it was tested.
-		return &imported{ImageID: out.ImageID}, r.tag(ctx, append([]string{out.ImageID}, out.SnapshotIDs...))
+		return &imported{ImageID: out.ImageID, SnapshotIDs: out.SnapshotIDs}, r.tag(ctx, append([]string{out.ImageID}, out.SnapshotIDs...))
 	})
 }
 
@@ -211,10 +218,10 @@ func (r *release) ebsDirect(ctx context.Context) (*imported, error) {
 	}
 	done := &imported{SnapshotID: out.ID, VolumeSizeGiB: out.VolumeSizeGiB}
 	// In this order: with itself as its parent the same upload would be another one, and begin anew.
-	if err := r.Book.Put(r.key(), done); err != nil {
+	if err := r.keep(done); err != nil {
 		return nil, err
 	}
-	if err := r.becomeParent(out); err != nil {
+	if err := r.becomeParent(ctx, out); err != nil {
 		r.warn(fmt.Errorf("the next build will be uploaded as a whole: %w", err))
 	}
 	return done, nil
@@ -235,23 +242,12 @@ func (r *release) parent() (*direct.Parent, error) {
 		return nil, err
 	}
 	defer book.Close()
-	var p direct.Parent
+	var p parentRecord
 	found, err := book.Get(r.parentKey(), &p)
 	if err != nil || !found {
 		return nil, err
 	}
-	return &p, nil
-}
-
-func (r *release) becomeParent(s *direct.Snapshot) error {
-	if r.Parents == nil {
-		return nil
-	}
-	book, err := r.Parents()
-	if err != nil {
-		return err
-	}
-	return errors.Join(book.Put(r.parentKey(), direct.Parent{SnapshotID: s.ID, Digests: s.Digests}), book.Close())
+	return &p.Parent, nil
 }
 
 // gib rounds bytes up to GiB, the unit of volumes.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,18 +24,20 @@ import (
 // copying is a copy that a site is to have.
 type copying struct {
 	source      types.Image
-	region      string // the source's
-	lender      *made  // whose image it is, if that is another account; it shares the image while it is copied
+	region      string   // the source's
+	sources     []string // ids of images whose copies are as good as the source's
+	lender      *made    // whose image it is, if that is another account; it shares the image while it is copied
 	name        string
 	description string
 	key         string // KMS, "" for none
 	permission  *distribution.LaunchPermission
+	inherited   map[string]string // tags of the source
 	tags        map[string]string
 }
 
 // tagsWithSource are the tags that the copy is to have: the source's own, and those of the distribution.
 func (c copying) tagsWithSource() map[string]string {
-	t := userTags(c.source.Tags)
+	t := maps.Clone(c.inherited)
 	maps.Copy(t, c.tags)
 	return t
 }
@@ -48,15 +51,8 @@ func (c copying) input() *ec2.CopyImageInput {
 	if c.key != "" {
 		in.Encrypted, in.KmsKeyId = sdk.Bool(true), &c.key
 	}
-	// EC2 copies only tags of one's own. Those with another value in the copy are mended afterwards.
-	added := c.tagsWithSource()
-	if c.lender == nil {
-		in.CopyImageTags = sdk.Bool(true)
-		for key := range userTags(c.source.Tags) {
-			delete(added, key)
-		}
-	}
-	in.TagSpecifications = append(tagSpecifications(added, types.ResourceTypeImage), tagSpecifications(c.tagsWithSource(), types.ResourceTypeSnapshot)...)
+	// Not CopyImageTags: it copies tags of one's own only, and those too that the source has for its own region.
+	in.TagSpecifications = tagSpecifications(c.tagsWithSource(), types.ResourceTypeImage, types.ResourceTypeSnapshot)
 	return in
 }
 
@@ -191,7 +187,7 @@ func findCopy(ctx context.Context, client *ec2.Client, c copying, id string) (st
 	for _, i := range out.Images {
 		id := sdk.ToString(i.ImageId)
 		switch {
-		case sdk.ToString(i.SourceImageId) != sdk.ToString(c.source.ImageId) || sdk.ToString(i.SourceImageRegion) != c.region:
+		case !slices.Contains(c.sources, sdk.ToString(i.SourceImageId)) || sdk.ToString(i.SourceImageRegion) != c.region:
 			return "", fmt.Errorf("the name %q is taken by %s, which is no copy of it; choose another one, with {{ imagebuilder:buildDate }} in it for instance",
 				c.name, id)
 		case usable(i.State):

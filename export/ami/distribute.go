@@ -3,6 +3,7 @@ package ami
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -83,6 +84,25 @@ func (j *job) sorted() []Result {
 		results = append(results, *r)
 	}
 	return results
+}
+
+// inherited are the tags of the source that its copies get too: not those that it has for its own region, from an earlier run.
+func (j *job) inherited() (map[string]string, error) {
+	t := userTags(j.source.Tags)
+	for _, d := range j.Distributions {
+		if d.Region != j.SourceRegion {
+			continue
+		}
+		own, err := ExpandTags(d.AMI.AMITags, j.Variables)
+		if err != nil {
+			return nil, err
+		}
+		maps.DeleteFunc(t, func(key, value string) bool {
+			v, is := own[key]
+			return is && v == value
+		})
+	}
+	return t, nil
 }
 
 // owner is the user's own account.
@@ -186,11 +206,16 @@ func (j *job) image(ctx context.Context, at site, d distribution.Distribution, o
 	if err != nil {
 		return nil, err
 	}
+	inherited, err := j.inherited()
+	if err != nil {
+		return nil, err
+	}
 	m := &made{site: at, result: &Result{Region: at.region, AccountID: at.account, Name: name}}
-	c := copying{name: name, description: d.AMI.Description, key: d.AMI.KMSKeyID, permission: d.AMI.LaunchPermission, tags: want,
-		source: j.source, region: j.SourceRegion}
+	c := copying{name: name, description: d.AMI.Description, key: d.AMI.KMSKeyID, permission: d.AMI.LaunchPermission, tags: want, inherited: inherited,
+		source: j.source, region: j.SourceRegion, sources: append(slices.Clone(j.Sources), j.ImageID)}
 	if own != nil {
 		c.source, c.region, c.lender = own.image, own.region, own
+		c.inherited, c.sources = userTags(own.image.Tags), []string{sdk.ToString(own.image.ImageId)}
 	}
 	stays, err := j.stays(ctx, at, c)
 	if err != nil {

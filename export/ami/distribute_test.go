@@ -327,3 +327,19 @@ func TestValidateDistributions(t *testing.T) {
 		}
 	}
 }
+
+// The tags of the source's own region are its own: a second run does not bring them to the copies.
+func TestTagsStayInTheirRegion(t *testing.T) {
+	w := newWorld(t)
+	all := []distribution.Distribution{{Region: home, AMI: &distribution.AMI{Name: name, AMITags: map[string]string{"Tier": "home"}}}, {Region: far, AMI: &distribution.AMI{Name: name}}}
+	for run := range 2 {
+		results, err := w.distribute(all...)
+		w.must(err)
+		if changed := results[home+" "+ec2sim.Account].Changed; run > 0 && len(changed) > 0 {
+			t.Errorf("the second run changed the source: %v", changed)
+		}
+		if got := tagText(w.image(w.ec2(far), results[far+" "+ec2sim.Account].ImageID).Tags); got != "Team=web Tested=yes" {
+			t.Errorf("the copy has the tags %s", got)
+		}
+	}
+}

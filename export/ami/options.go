@@ -25,6 +25,8 @@ const appearLimit = 5 * time.Minute
 type Options struct {
 	SourceRegion string // where the image is
 	ImageID      string
+	// Sources are images with the same disk that ImageID has taken the place of: copies that were made of them are taken for copies of it.
+	Sources []string
 	// Distributions that name no region are other people's business.
 	Distributions []distribution.Distribution
 	Variables     Variables

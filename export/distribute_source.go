@@ -1,0 +1,206 @@
+package export
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	sdk "github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/ingot-image/ingot/export/account"
+	"github.com/ingot-image/ingot/export/ami"
+	"github.com/ingot-image/ingot/export/distribution"
+	direct "github.com/ingot-image/ingot/export/ebs"
+	"github.com/ingot-image/ingot/export/record"
+)
+
+// An AMI is there only to be copied within its own region when ImportImage made it, which gives it a name of AWS's own, or when the region's is to be encrypted
+// with a key that the import was not. Once all copies are there the one in its region takes its place, and it goes with its snapshots.
+
+// spare is an AMI, with its snapshots, that another has taken the place of.
+type spare struct {
+	ImageID     string   `json:"imageId"`
+	SnapshotIDs []string `json:"snapshotIds,omitempty"`
+}
+
+// keep records an import. It is the next one after one that is gone, whose copies are as good as its own.
+func (r *release) keep(done *imported) error {
+	done.Sources = r.before.Sources
+	return r.Book.Put(r.key(), done)
+}
+
+// remember records the AMI that copies will be of.
+func (r *release) remember(done *imported) error {
+	if slices.Contains(done.Sources, done.ImageID) {
+		return nil
+	}
+	done.Sources = append(done.Sources, done.ImageID)
+	recorded := *done
+	if recorded.SnapshotID != "" {
+		recorded.ImageID = "" // it is registered from its snapshot again if it is lost
+	}
+	return r.Book.Put(r.key(), recorded)
+}
+
+// lost is what tells an import that is gone, or is not fit any more, from every other one.
+func (i *imported) lost() string {
+	if len(i.Served) > 0 {
+		return fmt.Sprintf("%s after %d", i.ImageID, len(i.Sources))
+	}
+	return i.SnapshotID + i.ImageID
+}
+
+// serves tells whether the import is good for all regions.
+func (r *release) serves(done *imported) bool {
+	return len(done.Served) == 0 || !slices.ContainsFunc(r.config.Regions(), func(region string) bool { return !slices.Contains(done.Served, region) })
+}
+
+// replace has the copy in the import's own region take the place of the AMI that it is a copy of, once all regions have theirs. That it fails harms no AMI, and
+// the next run does it.
+func (r *release) replace(ctx context.Context, done *imported, results []ami.Result) {
+	own := map[string]string{} // by region
+	for _, result := range results {
+		if result.AccountID == r.AccountID {
+			own[result.Region] = result.ImageID
+		}
+	}
+	if id := own[r.region]; ctx.Err() != nil || id == "" || id == done.ImageID || len(own) < len(r.config.Regions()) {
+		return
+	}
+	now := imported{ImageID: own[r.region], Sources: done.Sources, Spare: &spare{done.ImageID, done.SnapshotIDs}}
+	if done.SnapshotID != "" { // and not those of the recipe's other volumes, which are somebody's
+		now.Spare.SnapshotIDs = []string{done.SnapshotID}
+	}
+	if first := r.regions()[0].AMI; first != nil && first.KMSKeyID != r.config.Import.KMSKeyID && first.KMSKeyID != "" {
+		now.Served = r.config.Regions()
+	}
+	if err := r.Book.Put(r.key(), now); err != nil {
+		r.warn(fmt.Errorf("%s stays: %w", done.ImageID, err))
+		return
+	}
+	r.discard(ctx, &now)
+}
+
+// discard takes a spare AMI away, and its snapshots but for one that the next build's upload is based on.
+func (r *release) discard(ctx context.Context, done *imported) {
+	if done.Spare == nil {
+		return
+	}
+	err := func() error {
+		_, err := r.ec2.DeregisterImage(ctx, &ec2.DeregisterImageInput{ImageId: &done.Spare.ImageID})
+		if err != nil && !strings.HasPrefix(account.Code(err), "InvalidAMIID.") {
+			return account.Explain(err)
+		}
+		for _, id := range done.Spare.SnapshotIDs {
+			if base, err := r.leaveAsParent(id); err != nil {
+				return err
+			} else if base {
+				continue
+			}
+			if err := r.deleteSnapshot(ctx, id, done.Spare.ImageID); err != nil {
+				return err
+			}
+		}
+		done.Spare = nil
+		return r.Book.Put(r.key(), done)
+	}()
+	if err != nil {
+		r.warn(fmt.Errorf("%s was there only to be copied, and it or its snapshots stay and cost until the next run takes them away: %w", done.Spare.ImageID, err))
+	}
+}
+
+// deleteSnapshot deletes a snapshot of an AMI that was deregistered, which EC2 may not have noticed yet. One that somebody has made another AMI of stays.
+func (r *release) deleteSnapshot(ctx context.Context, id, of string) error {
+	ctx, stop := context.WithTimeoutCause(ctx, clearLimit, errors.New("EC2 took too long to free it"))
+	defer stop()
+	for {
+		_, err := r.ec2.DeleteSnapshot(ctx, &ec2.DeleteSnapshotInput{SnapshotId: &id})
+		switch account.Code(err) {
+		case "InvalidSnapshot.NotFound":
+			return nil
+		case "InvalidSnapshot.InUse":
+		default:
+			if err != nil {
+				err = fmt.Errorf("delete %s: %w", id, account.Explain(err))
+			}
+			return err
+		}
+		used, err := r.ec2.DescribeImages(ctx, &ec2.DescribeImagesInput{Owners: []string{"self"},
+			Filters: []types.Filter{{Name: sdk.String("block-device-mapping.snapshot-id"), Values: []string{id}}}})
+		if err == nil && slices.ContainsFunc(used.Images, func(i types.Image) bool { return sdk.ToString(i.ImageId) != of }) {
+			return nil
+		}
+		select {
+		case <-time.After(max(r.Poll, 100*time.Millisecond)):
+		case <-ctx.Done():
+			return fmt.Errorf("delete %s: %w", id, context.Cause(ctx))
+		}
+	}
+}
+
+// parentRecord is what the book of parents has for an image's name.
+type parentRecord struct {
+	direct.Parent
+	// Spare tells that the snapshot is no AMI's: it goes when the next one takes its place. Gone are those that are going.
+	Spare bool     `json:"spare,omitempty"`
+	Gone  []string `json:"gone,omitempty"`
+}
+
+// changeParent changes the record of the name's parent; change tells whether it is to be written.
+func (r *release) changeParent(change func(book *record.Book, p *parentRecord) (bool, error)) error {
+	if r.Parents == nil {
+		return nil
+	}
+	book, err := r.Parents()
+	if err != nil {
+		return err
+	}
+	defer book.Close()
+	var p parentRecord
+	if _, err := book.Get(r.parentKey(), &p); err != nil {
+		return err
+	}
+	if write, err := change(book, &p); err != nil || !write {
+		return err
+	}
+	return book.Put(r.parentKey(), p)
+}
+
+// leaveAsParent tells whether a snapshot is the one that the next upload is based on. From now on it is there for that alone.
+func (r *release) leaveAsParent(snapshot string) (is bool, err error) {
+	if r.path() != distribution.EBSDirect {
+		return false, nil
+	}
+	err = r.changeParent(func(_ *record.Book, p *parentRecord) (bool, error) {
+		is = p.SnapshotID == snapshot
+		p.Spare = is
+		return is, nil
+	})
+	return is, err
+}
+
+// becomeParent makes a snapshot the one that the next upload is based on, and takes those away that were there for that alone.
+func (r *release) becomeParent(ctx context.Context, s *direct.Snapshot) error {
+	return r.changeParent(func(book *record.Book, p *parentRecord) (bool, error) {
+		now := parentRecord{Parent: direct.Parent{SnapshotID: s.ID, Digests: s.Digests}, Gone: p.Gone}
+		if p.Spare && p.SnapshotID != s.ID {
+			now.Gone = append(now.Gone, p.SnapshotID)
+		}
+		if err := book.Put(r.parentKey(), now); err != nil {
+			return false, err
+		}
+		*p, p.Gone = now, nil
+		for _, id := range now.Gone {
+			if err := r.deleteSnapshot(ctx, id, ""); err != nil {
+				p.Gone = append(p.Gone, id)
+				r.warn(fmt.Errorf("%s was there only as the base of later uploads, and stays and costs until that of the next build takes it away: %w", id, err))
+			}
+		}
+		return len(now.Gone) > 0, nil
+	})
+}
