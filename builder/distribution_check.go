@@ -250,6 +250,7 @@ func (d *distributor) checkAccount(ctx context.Context) error {
 	}
 	names, variables := map[string][]string{}, d.exported().Variables()
 	var public []string
+	var keys []vmimport.CopyKey
 	for _, p := range c.Distributions {
 		if p.Region == "" {
 			continue
@@ -260,6 +261,9 @@ func (d *distributor) checkAccount(ctx context.Context) error {
 			if p.AMI.LaunchPermission.Public() {
 				public = append(public, p.Region)
 			}
+			if p.AMI.KMSKeyID != "" {
+				keys = append(keys, vmimport.CopyKey{Region: p.Region, KMSKeyID: p.AMI.KMSKeyID, Shared: p.AMI.LaunchPermission.Shared()})
+			}
 		}
 		name, err := ami.Name(wanted, variables)
 		if err != nil {
@@ -269,7 +273,7 @@ func (d *distributor) checkAccount(ctx context.Context) error {
 	}
 	findings, err := vmimport.Examine(ctx, d.config, vmimport.Needs{
 		Path: preflight.Path(c.Import.Path), Region: region, Bucket: c.Import.Bucket, Prefix: c.Import.Prefix, RoleName: c.Import.RoleName, KMSKeyID: c.Import.KMSKeyID,
-		AMINames: names, Image: d.image.String(), PublicIn: public,
+		AMINames: names, Image: d.image.String(), PublicIn: public, CopyKeys: keys,
 	})
 	if err != nil {
 		return err

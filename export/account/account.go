@@ -68,17 +68,6 @@ func In(c sdk.Config, region string) sdk.Config {
 	return c
 }
 
-// Partition gives the partition of a region, as ARNs name it (AWS General Reference, "Amazon Resource Names").
-func Partition(region string) string {
-	switch {
-	case strings.HasPrefix(region, "cn-"):
-		return "aws-cn"
-	case strings.HasPrefix(region, "us-gov-"):
-		return "aws-us-gov"
-	}
-	return "aws"
-}
-
 // Error is an answer of AWS in the words of people.
 type Error struct {
 	Code, Message string // AWS's own

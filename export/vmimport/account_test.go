@@ -179,7 +179,7 @@ func TestExamineNamesWhatIsWrong(t *testing.T) {
 		{"bucket elsewhere", vmimport.Needs{Bucket: "elsewhere"}, nil, "G02 fatal the bucket is in us-east-1, and the import in " + region},
 		{"role of another name", vmimport.Needs{Bucket: "images", RoleName: "other", TryWrite: true}, nil, "G03 fatal there is no such role"},
 		{"key", vmimport.Needs{Bucket: "images", KMSKeyID: "alias/none"}, nil, "G02 fatal there is no such KMS key in " + region},
-		{"role without the key", vmimport.Needs{Bucket: "images", KMSKeyID: arn, TryWrite: true}, nil, "G03 fatal the role is not allowed kms:CreateGrant on " + arn},
+		{"role without the key", vmimport.Needs{Bucket: "images", KMSKeyID: arn, TryWrite: true}, nil, "G03 fatal the role is not allowed kms:CreateGrant, kms:Decrypt"},
 		{"key that is off", vmimport.Needs{Bucket: "images", KMSKeyID: arn, TryWrite: true}, func() error {
 			_, err := kms.NewFromConfig(cfg).DisableKey(ctx, &kms.DisableKeyInput{KeyId: key.KeyMetadata.KeyId})
 			return err

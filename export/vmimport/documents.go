@@ -7,6 +7,9 @@ import (
 // Service is who takes the role on, in every partition.
 const service = "vmie.amazonaws.com"
 
+// externalID is what it gives when it takes the role on.
+const externalID = "vmimport"
+
 // Document is a policy document of IAM (IAM User Guide, "Grammar of the IAM JSON policy language"), as far as it is written here.
 type Document struct {
 	Version   string
@@ -37,7 +40,7 @@ const documentVersion = "2012-10-17"
 func TrustPolicy() Document {
 	return Document{documentVersion, []Statement{{
 		Effect: "Allow", Principal: map[string]string{"Service": service}, Action: []string{"sts:AssumeRole"},
-		Condition: map[string]map[string]string{"StringEquals": {"sts:Externalid": "vmimport"}},
+		Condition: map[string]map[string]string{"StringEquals": {"sts:Externalid": externalID}},
 	}}}
 }
 

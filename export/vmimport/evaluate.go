@@ -13,13 +13,15 @@ type policyDocument struct {
 }
 
 type policyStatement struct {
-	Effect      string
-	Principal   json.RawMessage
-	Action      oneOrMore[string]
-	NotAction   oneOrMore[string]
-	Resource    oneOrMore[string]
-	NotResource oneOrMore[string]
-	Condition   map[string]map[string]oneOrMore[string]
+	Effect    string
+	Principal json.RawMessage
+	// NotPrincipal is everybody but some.
+	NotPrincipal json.RawMessage
+	Action       oneOrMore[string]
+	NotAction    oneOrMore[string]
+	Resource     oneOrMore[string]
+	NotResource  oneOrMore[string]
+	Condition    map[string]map[string]oneOrMore[string]
 }
 
 type oneOrMore[T any] []T
@@ -63,32 +65,50 @@ func plain(text string) string {
 type decision int
 
 const (
-	notAllowed decision = iota
-	perhaps             // only under a condition, which is not looked into
+	denied     decision = iota // by a statement that says so
+	notAllowed                 // by none
+	perhaps                    // conditions decide whose values are not known
 	allowed
-	denied
 )
 
-// decide evaluates identity policies for an action on a resource (IAM User Guide, "Policy evaluation logic"). Denials under a condition are left out: the
-// usual ones are for requests without TLS and the like.
-func decide(documents []*policyDocument, action, resource string) decision {
-	result := notAllowed
+// decide evaluates policies of one kind for an action on a resource (IAM User Guide, "Policy evaluation logic"), and tells the keys of conditions
+// that leave it open.
+func decide(documents []*policyDocument, action, resource string, c requestContext) (decision, []string) {
+	return evaluate(documents, c, func(s policyStatement) truth { return truthOf(s.covers(action, resource)) })
+}
+
+// evaluate looks at the statements that concern a request: a denial wins, then something must allow.
+func evaluate(documents []*policyDocument, c requestContext, concerns func(policyStatement) truth) (decision, []string) {
+	result, mayDeny := notAllowed, false
+	var open []string
 	for _, d := range documents {
 		for _, s := range d.Statement {
-			if !s.covers(action, resource) {
+			concern := concerns(s)
+			if concern == unmet {
 				continue
 			}
+			state, keys := s.holds(c)
+			state = min(state, concern)
 			switch {
-			case s.Effect == "Deny" && len(s.Condition) == 0:
-				return denied
-			case s.Effect == "Allow" && len(s.Condition) == 0:
+			case state == unmet:
+			case s.Effect == "Deny" && state == met:
+				return denied, nil
+			case s.Effect == "Deny":
+				mayDeny, open = true, append(open, keys...)
+			case s.Effect == "Allow" && state == met:
 				result = allowed
 			case s.Effect == "Allow" && result == notAllowed:
-				result = perhaps
+				result, open = perhaps, append(open, keys...)
 			}
 		}
 	}
-	return result
+	if mayDeny {
+		result = min(result, perhaps)
+	}
+	if result != perhaps {
+		return result, nil
+	}
+	return result, open
 }
 
 func (s policyStatement) covers(action, resource string) bool {
@@ -137,33 +157,32 @@ func wild(pattern, text string) bool {
 }
 
 // trusts tells whether a trust policy lets VM Import/Export take the role on with its external id, and if not, why.
-func (d *policyDocument) trusts() (why string) {
-	why = "it does not trust " + service
-	for _, s := range d.Statement {
-		if s.Effect != "Allow" || !anyMatch(s.Action, "sts:assumerole", true) || !principalIs(s.Principal, service) {
-			continue
-		}
-		if why = s.externalID(); why == "" {
-			return ""
-		}
+// It is not sure where conditions decide whose values are not known.
+func (d *policyDocument) trusts(region string) (why string, sure bool) {
+	c := requestContext{"sts:externalid": {externalID}, "aws:securetransport": {"true"}, "aws:requestedregion": {region}}
+	verdict, open := evaluate([]*policyDocument{d}, c, func(s policyStatement) truth {
+		return truthOf(anyMatch(s.Action, "sts:assumerole", true) && principalIs(s.Principal, service))
+	})
+	switch verdict {
+	case allowed:
+		return "", true
+	case perhaps:
+		return fmt.Sprintf("its trust asks for %s, which cannot be checked here", strings.Join(open, ", ")), false
+	case denied:
+		return "its trust denies " + service, true
 	}
-	return why
-}
-
-// externalID says what of a statement's conditions VM Import/Export does not meet, "" for nothing.
-func (s policyStatement) externalID() string {
-	for operator, keys := range s.Condition {
-		for key, values := range keys {
-			switch {
-			case !strings.EqualFold(key, "sts:ExternalId"):
-				return fmt.Sprintf("its trust asks for %s, which cannot be checked here", key)
-			case !strings.HasPrefix(operator, "StringEquals") && !strings.HasPrefix(operator, "StringLike"),
-				!anyMatch(values, "vmimport", false):
-				return fmt.Sprintf("its trust asks for the external id %s, and VM Import/Export gives vmimport", strings.Join(values, " or "))
+	for _, s := range d.Statement { // one that would trust, but for its conditions
+		if s.Effect == "Allow" && anyMatch(s.Action, "sts:assumerole", true) && principalIs(s.Principal, service) {
+			for operator, keys := range s.Condition {
+				for key, values := range keys {
+					if c.test(operator, key, values) == unmet {
+						return fmt.Sprintf("its trust asks for %s %s, and VM Import/Export gives %s", key, strings.Join(values, " or "), strings.Join(c[strings.ToLower(key)], "")), true
+					}
+				}
 			}
 		}
 	}
-	return ""
+	return "it does not trust " + service, true
 }
 
 func principalIs(raw json.RawMessage, name string) bool {

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/ingot-image/ingot/export/account"
@@ -23,6 +25,8 @@ type Needs struct {
 	// RoleName is the service role, default DefaultRole. KMSKeyID is the key that the snapshot gets encrypted with.
 	RoleName string
 	KMSKeyID string
+	// CopyKeys are the keys that the AMIs of regions get encrypted with.
+	CopyKeys []CopyKey
 	// ParentSnapshotID is the snapshot that an upload by EBS direct builds on.
 	ParentSnapshotID string
 	AMINames         map[string][]string // by region
@@ -33,6 +37,13 @@ type Needs struct {
 	PublicIn []string
 	// TryWrite allows to write a small object into the bucket, and to delete it, which is the only way to be sure.
 	TryWrite bool
+}
+
+// CopyKey is the KMS key of a region's AMI.
+type CopyKey struct {
+	Region   string
+	KMSKeyID string // id, ARN or alias/NAME
+	Shared   bool   // the AMI is shared with other accounts, which must be able to use the key
 }
 
 // DefaultBucket is what the bucket for imports is called where nobody says otherwise.
@@ -72,8 +83,9 @@ type examination struct {
 	Needs
 	cfg       aws.Config
 	accountID string
-	callerARN string   // of the user or role, as policies are simulated for it
-	keys      []string // ARNs of the KMS keys that the role must be allowed to use
+	callerARN string    // of the user or role, as policies are simulated for it
+	partition string    // of ARNs, as the caller's own names it
+	keys      []*kmsKey // that the role must be allowed to use
 	findings  []preflight.Finding
 }
 
@@ -130,7 +142,7 @@ func (e *examination) caller(ctx context.Context) bool {
 		e.add(failed(f, preflight.Fatal, "sts:GetCallerIdentity in "+e.Region, account.Explain(err).Error(), prevents, fix))
 		return false
 	}
-	e.accountID, e.callerARN = value(out.Account), principalARN(value(out.Arn))
+	e.accountID, e.callerARN, e.partition = value(out.Account), principalARN(ctx, iam.NewFromConfig(e.cfg), value(out.Arn)), account.PartitionOf(value(out.Arn), e.Region)
 	if strings.HasSuffix(value(out.Arn), ":root") {
 		e.add(failed(f, preflight.Fatal, value(out.Arn), "the credentials are those of the account's root user", "UnauthorizedOperation",
 			"log in as a user or role that may import (see docs/aws-setup.md)"))
@@ -139,12 +151,17 @@ func (e *examination) caller(ctx context.Context) bool {
 	return true
 }
 
-// principalARN is the user or role behind an identity: a session of a role is one of arn:…:sts::ACCOUNT:assumed-role/ROLE/SESSION.
-func principalARN(identity string) string {
-	parts := strings.SplitN(identity, ":", 6)
-	if len(parts) != 6 || parts[2] != "sts" {
+// principalARN is the user or role behind an identity: a session of a role is one of arn:…:sts::ACCOUNT:assumed-role/ROLE/SESSION, which does not tell the
+// role's path. Roles of IAM Identity Center have one: IAM is asked, and if it does not answer the path is left out.
+func principalARN(ctx context.Context, client *iam.Client, identity string) string {
+	a, err := arn.Parse(identity)
+	session, assumed := strings.CutPrefix(a.Resource, "assumed-role/")
+	if err != nil || !assumed {
 		return identity
 	}
-	role := strings.Split(strings.TrimPrefix(parts[5], "assumed-role/"), "/")[0]
-	return fmt.Sprintf("arn:%s:iam::%s:role/%s", parts[1], parts[4], role)
+	role, _, _ := strings.Cut(session, "/")
+	if out, err := client.GetRole(ctx, &iam.GetRoleInput{RoleName: &role}, func(o *iam.Options) { o.Retryer = aws.NopRetryer{} }); err == nil && value(out.Role.Arn) != "" {
+		return *out.Role.Arn
+	}
+	return fmt.Sprintf("arn:%s:iam::%s:role/%s", a.Partition, a.AccountID, role)
 }

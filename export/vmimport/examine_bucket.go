@@ -11,8 +11,6 @@ import (
 
 	sdkhttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
-	"github.com/aws/aws-sdk-go-v2/service/kms"
-	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	s3types "github.com/aws/aws-sdk-go-v2/service/s3/types"
 
@@ -24,9 +22,7 @@ import (
 // bucket is G02.
 func (e *examination) bucket(ctx context.Context) {
 	f := about("G02", "the bucket is there, in the region, and can be written to; keys can be used")
-	if e.KMSKeyID != "" {
-		e.key(ctx, f, e.KMSKeyID)
-	}
+	e.encryptionKeys(ctx, f)
 	if !e.throughS3(f) {
 		return
 	}
@@ -54,7 +50,9 @@ func (e *examination) bucket(ctx context.Context) {
 	if encryption, err := client.GetBucketEncryption(ctx, &s3.GetBucketEncryptionInput{Bucket: &e.Bucket}); err == nil && encryption.ServerSideEncryptionConfiguration != nil {
 		for _, rule := range encryption.ServerSideEncryptionConfiguration.Rules {
 			if d := rule.ApplyServerSideEncryptionByDefault; d != nil && value(d.KMSMasterKeyID) != "" {
-				e.key(ctx, f, *d.KMSMasterKeyID)
+				if k := e.key(ctx, f, e.Region, *d.KMSMasterKeyID); k != nil && !slices.ContainsFunc(e.keys, func(o *kmsKey) bool { return o.arn == k.arn }) {
+					e.keys = append(e.keys, k)
+				}
 			}
 		}
 	}
@@ -113,15 +111,19 @@ func (e *examination) writable(ctx context.Context, client *s3.Client, f preflig
 		}
 		return
 	}
-	arn := fmt.Sprintf("arn:%s:s3:::%s/%sdisk", account.Partition(e.Region), e.Bucket, e.Prefix)
-	missing, err := simulate(ctx, iam.NewFromConfig(e.cfg), e.callerARN, []string{"s3:PutObject", "s3:GetObject", "s3:DeleteObject"}, []string{arn})
+	arn := fmt.Sprintf("arn:%s:s3:::%s/%sdisk", e.partition, e.Bucket, e.Prefix)
+	l, err := simulate(ctx, iam.NewFromConfig(e.cfg), e.callerARN, []want{{[]string{"s3:PutObject", "s3:GetObject", "s3:DeleteObject"}, []string{arn}}}, e.context(e.callerARN))
 	switch {
 	case err != nil:
 		f.Status, f.Level, f.Where, f.Reason = preflight.Unknown, preflight.Fatal, where, "cannot check without writing: the credentials' policies cannot be simulated"
 		f.Fix = "allow a small object to be written and deleted: ingot doctor --aws --try-write"
 		e.add(f)
-	case len(missing) > 0:
-		e.add(failed(f, preflight.Fatal, where, "the credentials do not allow "+strings.Join(missing, ", "), "AccessDenied", fix))
+	case len(l.missing) > 0:
+		e.add(failed(f, preflight.Fatal, where, "the credentials do not allow "+strings.Join(l.missing, ", "), "AccessDenied", fix))
+	case len(l.conditional) > 0:
+		f.Status, f.Level, f.Where, f.Reason = preflight.Unknown, preflight.Fatal, where, "cannot check without writing: "+l.uncertain()
+		f.Fix = "allow a small object to be written and deleted: ingot doctor --aws --try-write"
+		e.add(f)
 	}
 }
 
@@ -172,24 +174,4 @@ func applies(r s3types.LifecycleRule, prefix string) bool {
 		of = value(r.Filter.Prefix)
 	}
 	return strings.HasPrefix(prefix, of)
-}
-
-// key checks a KMS key, and keeps its ARN for the role's check.
-func (e *examination) key(ctx context.Context, f preflight.Finding, id string) {
-	const prevents = "KMS key is not accessible"
-	out, err := kms.NewFromConfig(e.cfg).DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: &id})
-	switch {
-	case account.Code(err) == "NotFoundException":
-		e.add(failed(f, preflight.Fatal, id, "there is no such KMS key in "+e.Region, prevents, "name a key of the region, by id, ARN or alias/NAME"))
-	case err != nil:
-		e.add(unknownFor(f, preflight.Fatal, id, err, "have kms:DescribeKey allowed"))
-	case out.KeyMetadata.KeyState != kmstypes.KeyStateEnabled:
-		e.add(failed(f, preflight.Fatal, id, fmt.Sprintf("the KMS key is %s", out.KeyMetadata.KeyState), prevents, "enable it, or name another"))
-	case out.KeyMetadata.KeySpec != kmstypes.KeySpecSymmetricDefault:
-		e.add(failed(f, preflight.Fatal, id, fmt.Sprintf("the KMS key is of the type %s, and EBS and S3 take symmetric ones", out.KeyMetadata.KeySpec), prevents, "name another"))
-	default:
-		if arn := value(out.KeyMetadata.Arn); !slices.Contains(e.keys, arn) {
-			e.keys = append(e.keys, arn)
-		}
-	}
 }

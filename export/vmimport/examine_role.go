@@ -7,7 +7,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 
-	"github.com/ingot-image/ingot/export/account"
 	"github.com/ingot-image/ingot/export/preflight"
 )
 
@@ -33,39 +32,72 @@ func (e *examination) role(ctx context.Context) {
 		e.add(failed(f, preflight.Fatal, where, "there is no such role", prevents, "make it: "+setup))
 		return
 	}
-	if why, err := r.distrust(); err != nil {
-		e.add(unknownFor(f, preflight.Fatal, r.arn, err, ""))
-	} else if why != "" {
-		e.add(failed(f, preflight.Fatal, r.arn, why, prevents, "add the trust that is missing: "+setup))
-	}
-	all := wants(account.Partition(e.Region), e.Bucket, e.Prefix, e.keys)
-	missing, conditional, err := r.lacks(all)
-	if simulated, ok := e.simulated(ctx, client, r.arn, all); ok {
-		missing, conditional, err = simulated, nil, nil
-	}
+	why, sure, err := r.distrust(e.Region)
 	switch {
 	case err != nil:
 		e.add(unknownFor(f, preflight.Fatal, r.arn, err, ""))
-	case len(missing) > 0:
-		e.add(failed(f, preflight.Fatal, r.arn, "the role is not allowed "+strings.Join(missing, ", "), prevents, "add what is missing: "+setup))
-	case len(conditional) > 0:
-		f.Status, f.Level, f.Where, f.Reason = preflight.Unknown, preflight.Fatal, r.arn, "cannot check: conditions decide on "+strings.Join(conditional, ", ")
-		e.add(f)
+	case why != "" && sure:
+		e.add(failed(f, preflight.Fatal, r.arn, why, prevents, "add the trust that is missing: "+setup))
+	case why != "":
+		g := f
+		g.Status, g.Level, g.Where, g.Reason, g.Fix = preflight.Unknown, preflight.Fatal, r.arn, "cannot check: "+why, "if imports are refused, add a trust without that condition: "+setup
+		e.add(g)
 	}
-	if missing, err := simulate(ctx, client, e.callerARN, []string{"iam:PassRole"}, []string{r.arn}); err == nil && len(missing) > 0 {
-		e.add(failed(f, preflight.Fatal, e.callerARN, "the credentials do not allow "+missing[0], "UnauthorizedOperation", "have iam:PassRole on the role allowed (see docs/aws-setup.md)"))
-	}
+	e.roleRights(ctx, client, f, r, prevents, setup)
+	e.passRole(ctx, client, f, r)
 	e.concluded(f, preflight.Fatal, r.arn)
 }
 
-// simulated asks IAM what the role lacks. It is false where the credentials do not allow that.
-func (e *examination) simulated(ctx context.Context, client *iam.Client, arn string, all []want) (missing []string, ok bool) {
-	for _, w := range all {
-		lacking, err := simulate(ctx, client, arn, w.actions, w.resources)
-		if err != nil {
-			return nil, false
-		}
-		missing = append(missing, lacking...)
+// roleRights checks what the role may do: by IAM's simulation where the credentials allow that, by its documents otherwise.
+func (e *examination) roleRights(ctx context.Context, client *iam.Client, f preflight.Finding, r *role, prevents, setup string) {
+	all, c := wants(e.partition, e.Bucket, e.Prefix), e.context(r.arn)
+	own, err := simulate(ctx, client, r.arn, all, c)
+	if err != nil {
+		own, err = r.lacks(all, c)
 	}
-	return missing, true
+	rights, unread := r.rights()
+	switch {
+	case err != nil:
+		e.add(unknownFor(f, preflight.Fatal, r.arn, err, ""))
+	case len(own.missing) > 0:
+		e.add(failed(f, preflight.Fatal, r.arn, "the role is not allowed "+strings.Join(own.missing, ", "), prevents, "add what is missing: "+setup))
+	case len(own.conditional) > 0:
+		g := f
+		g.Status, g.Level, g.Where, g.Reason = preflight.Unknown, preflight.Fatal, r.arn, "cannot check: "+own.uncertain()
+		e.add(g)
+	}
+	if unread != nil {
+		return // said above
+	}
+	for _, k := range e.keys {
+		fix := fmt.Sprintf("allow them in the role's policies (%s --kms-key-arn %s), and see that the key's own policy names %s or leaves it to the account", setup, k.arn, r.arn)
+		c := e.keyContext(e.Region)
+		e.judgeKey(f, k, "the role", r.arn, c, func(action, resource string) decision {
+			result, _ := rights.decide(action, resource, c)
+			return result
+		}, fix)
+	}
+}
+
+// passRole checks that who imports may hand the role to VM Import/Export.
+func (e *examination) passRole(ctx context.Context, client *iam.Client, f preflight.Finding, r *role) {
+	const fix = "have iam:PassRole on the role allowed (see docs/aws-setup.md)"
+	c := e.context(e.callerARN)
+	c["iam:passedtoservice"] = []string{service}
+	own, err := simulate(ctx, client, e.callerARN, []want{{[]string{"iam:PassRole"}, []string{r.arn}}}, c)
+	switch {
+	case err != nil: // not told: doctor's own rights say nothing of those to import
+	case len(own.missing) > 0:
+		e.add(failed(f, preflight.Fatal, e.callerARN, "the credentials do not allow "+own.missing[0], "UnauthorizedOperation", fix))
+	case len(own.conditional) > 0:
+		f.Status, f.Level, f.Where, f.Reason, f.Fix = preflight.Unknown, preflight.Fatal, e.callerARN, "cannot check: "+own.uncertain(), fix
+		e.add(f)
+	}
+}
+
+// context is what is known of requests that a user or role makes in the import's region.
+func (e *examination) context(principal string) requestContext {
+	return requestContext{
+		"aws:securetransport": {"true"}, "aws:requestedregion": {e.Region}, "aws:principalaccount": {e.accountID}, "aws:principalarn": {principal},
+	}
 }

@@ -6,9 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
-	iamtypes "github.com/aws/aws-sdk-go-v2/service/iam/types"
 
 	"github.com/ingot-image/ingot/export/account"
 )
@@ -19,6 +17,7 @@ type role struct {
 	trust    string            // its document
 	inline   map[string]string // documents by the policies' names
 	attached []string          // documents
+	boundary string            // the permissions boundary's document, "" for none
 }
 
 // readRole reads a role with its policies, nil if there is none.
@@ -31,6 +30,11 @@ func readRole(ctx context.Context, client *iam.Client, name string) (*role, erro
 		return nil, fmt.Errorf("iam:GetRole: %w", err)
 	}
 	r := &role{arn: value(out.Role.Arn), trust: value(out.Role.AssumeRolePolicyDocument), inline: map[string]string{}}
+	if b := out.Role.PermissionsBoundary; b != nil && b.PermissionsBoundaryArn != nil {
+		if r.boundary, err = managedPolicy(ctx, client, b.PermissionsBoundaryArn); err != nil {
+			return nil, err
+		}
+	}
 	inline := iam.NewListRolePoliciesPaginator(client, &iam.ListRolePoliciesInput{RoleName: &name})
 	for inline.HasMorePages() {
 		page, err := inline.NextPage(ctx)
@@ -74,13 +78,14 @@ func managedPolicy(ctx context.Context, client *iam.Client, arn *string) (string
 	return value(version.PolicyVersion.Document), nil
 }
 
-// distrust says why VM Import/Export cannot take the role on, "" if it can.
-func (r *role) distrust() (string, error) {
+// distrust says why VM Import/Export cannot take the role on, or may not be able to, "" if it can.
+func (r *role) distrust(region string) (why string, sure bool, err error) {
 	trust, err := readDocument(r.trust)
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
-	return trust.trusts(), nil
+	why, sure = trust.trusts(region)
+	return why, sure, nil
 }
 
 // want is what a role must be allowed.
@@ -90,22 +95,98 @@ type want struct {
 }
 
 // wants are what the role does on imports, with actions that no wildcard stands for, as they are evaluated one by one.
-func wants(partition, bucket, prefix string, keys []string) []want {
+func wants(partition, bucket, prefix string) []want {
 	arn := "arn:" + partition + ":s3:::" + bucket
-	all := []want{
+	return []want{
 		{[]string{"s3:GetBucketLocation", "s3:ListBucket"}, []string{arn}},
 		{[]string{"s3:GetObject"}, []string{arn + "/" + prefix + "disk"}},
 		{[]string{"ec2:ModifySnapshotAttribute", "ec2:CopySnapshot", "ec2:RegisterImage", "ec2:DescribeSnapshots", "ec2:DescribeImages"}, []string{"*"}},
 	}
-	if len(keys) > 0 {
-		all = append(all, want{[]string{"kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncryptFrom", "kms:ReEncryptTo"}, keys})
-	}
-	return all
 }
 
-// lacks lists what the role's policies do not allow, and what they allow only under conditions.
-func (r *role) lacks(all []want) (missing, conditional []string, err error) {
-	var documents []*policyDocument
+// keyWant is what is done with a KMS key, by the role and by who imports (VM Import/Export User Guide, "Required permissions"; EBS User Guide, "IAM
+// permissions for EBS direct APIs", "Permissions to use AWS KMS keys").
+func keyWant(key string) want {
+	return want{[]string{"kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncryptFrom", "kms:ReEncryptTo"}, []string{key}}
+}
+
+// lacks lists what the role's policies do not allow, and what they allow only under conditions that cannot be known here.
+func (r *role) lacks(all []want, c requestContext) (l lack, err error) {
+	rights, err := r.rights()
+	if err != nil {
+		return l, err
+	}
+	for _, w := range all {
+		for _, resource := range w.resources {
+			for _, action := range w.actions {
+				verdict, open := rights.decide(action, resource, c)
+				l.add(verdict, action, resource, open)
+			}
+		}
+	}
+	return l, nil
+}
+
+// lack is what somebody may not do, or not surely.
+type lack struct {
+	missing     []string // "ACTION on RESOURCE"
+	conditional []string
+	open        []string // keys of conditions that decide
+}
+
+func (l *lack) add(verdict decision, action, resource string, open []string) {
+	text := action
+	if resource != "*" {
+		text += " on " + resource
+	}
+	switch verdict {
+	case denied:
+		l.missing = append(l.missing, text+byPolicy)
+	case notAllowed:
+		l.missing = append(l.missing, text)
+	case perhaps:
+		l.conditional = append(l.conditional, text)
+		l.open = append(l.open, open...)
+	}
+}
+
+// of is what is known of an action.
+func (l lack) of(action, resource string) decision {
+	is := func(text string) bool { return text == action || text == action+" on "+resource }
+	switch {
+	case slices.ContainsFunc(l.missing, func(text string) bool {
+		return strings.HasSuffix(text, byPolicy) && is(strings.TrimSuffix(text, byPolicy))
+	}):
+		return denied
+	case slices.ContainsFunc(l.missing, is):
+		return notAllowed
+	case slices.ContainsFunc(l.conditional, is):
+		return perhaps
+	}
+	return allowed
+}
+
+// byPolicy marks what a policy denies.
+const byPolicy = " (a policy denies it)"
+
+// uncertain says what is not sure.
+func (l lack) uncertain() string {
+	text := "conditions decide on " + strings.Join(l.conditional, ", ")
+	if len(l.open) > 0 {
+		open := slices.Clone(l.open)
+		slices.Sort(open)
+		text += ", by " + strings.Join(slices.Compact(open), ", ")
+	}
+	return text
+}
+
+// rights are the policies of a role: what they and its permissions boundary allow, it may do.
+type rights struct {
+	identity []*policyDocument
+	boundary []*policyDocument // none: there is no boundary
+}
+
+func (r *role) rights() (all rights, err error) {
 	texts := slices.Clone(r.attached)
 	for _, text := range r.inline {
 		texts = append(texts, text)
@@ -113,46 +194,25 @@ func (r *role) lacks(all []want) (missing, conditional []string, err error) {
 	for _, text := range texts {
 		d, err := readDocument(text)
 		if err != nil {
-			return nil, nil, err
+			return all, err
 		}
-		documents = append(documents, d)
+		all.identity = append(all.identity, d)
 	}
-	for _, w := range all {
-		for _, resource := range w.resources {
-			for _, action := range w.actions {
-				text := action
-				if resource != "*" {
-					text += " on " + resource
-				}
-				switch decide(documents, action, resource) {
-				case notAllowed, denied:
-					missing = append(missing, text)
-				case perhaps:
-					conditional = append(conditional, text)
-				}
-			}
+	if r.boundary != "" {
+		d, err := readDocument(r.boundary)
+		if err != nil {
+			return all, err
 		}
+		all.boundary = []*policyDocument{d}
 	}
-	return missing, conditional, nil
+	return all, nil
 }
 
-// simulate has IAM itself tell which actions a user's or role's policies do not allow, boundaries and the organization's among them.
-func simulate(ctx context.Context, client *iam.Client, principal string, actions, resources []string) (missing []string, err error) {
-	if strings.HasSuffix(principal, ":root") {
-		return nil, fmt.Errorf("the root user has no policies")
+func (r rights) decide(action, resource string, c requestContext) (decision, []string) {
+	result, open := decide(r.identity, action, resource, c)
+	if r.boundary != nil {
+		within, more := decide(r.boundary, action, resource, c)
+		result, open = min(result, within), append(open, more...)
 	}
-	pages := iam.NewSimulatePrincipalPolicyPaginator(client, &iam.SimulatePrincipalPolicyInput{PolicySourceArn: &principal, ActionNames: actions, ResourceArns: resources})
-	for pages.HasMorePages() {
-		// Where it is not allowed or not known there is another way: it is asked once.
-		page, err := pages.NextPage(ctx, func(o *iam.Options) { o.Retryer = aws.NopRetryer{} })
-		if err != nil {
-			return nil, err
-		}
-		for _, r := range page.EvaluationResults {
-			if r.EvalDecision != iamtypes.PolicyEvaluationDecisionTypeAllowed {
-				missing = append(missing, fmt.Sprintf("%s on %s", value(r.EvalActionName), value(r.EvalResourceName)))
-			}
-		}
-	}
-	return missing, nil
+	return result, open
 }

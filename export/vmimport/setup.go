@@ -98,7 +98,8 @@ func PlanSetup(ctx context.Context, cfg aws.Config, o SetupOptions) (*SetupPlan,
 	if p.Steps, err = b.plan(ctx); err != nil {
 		return nil, fmt.Errorf("plan AWS set-up: bucket %s: %w", p.Bucket, account.Explain(err))
 	}
-	r := &roleSetup{client: iam.NewFromConfig(cfg), name: p.RoleName, partition: account.Partition(p.Region), bucket: p.Bucket, prefix: b.prefix, keys: o.KMSKeyIDs}
+	r := &roleSetup{client: iam.NewFromConfig(cfg), name: p.RoleName, partition: account.PartitionOf(value(identity.Arn), p.Region), accountID: p.AccountID, region: p.Region,
+		bucket: p.Bucket, prefix: b.prefix, keys: o.KMSKeyIDs}
 	steps, err := r.plan(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("plan AWS set-up: role %s: %w", p.RoleName, account.Explain(err))
@@ -111,6 +112,7 @@ func PlanSetup(ctx context.Context, cfg aws.Config, o SetupOptions) (*SetupPlan,
 type roleSetup struct {
 	client                  *iam.Client
 	name, partition, bucket string
+	accountID, region       string
 	prefix                  string
 	keys                    []string
 }
@@ -145,8 +147,8 @@ func (r *roleSetup) create() []Step {
 // mendTrust adds the statement that lets VM Import/Export in, beside those that are there.
 func (r *roleSetup) mendTrust(there *role) (Step, error) {
 	s := Step{State: There, What: "trust of role " + r.name, Detail: "VM Import/Export can take it on"}
-	why, err := there.distrust()
-	if err != nil || why == "" {
+	why, sure, err := there.distrust(r.region)
+	if err != nil || why == "" || !sure {
 		return s, err
 	}
 	document, err := addStatements(there.trust, TrustPolicy().Statement)
@@ -164,8 +166,12 @@ func (r *roleSetup) mendTrust(there *role) (Step, error) {
 // mendPolicy adds an inline policy of its own with what the others do not allow.
 func (r *roleSetup) mendPolicy(there *role) (Step, error) {
 	s := Step{State: There, What: "policies of role " + r.name, Detail: "they allow what imports into the bucket need"}
-	missing, _, err := there.lacks(wants(r.partition, r.bucket, r.prefix, r.keys))
-	if err != nil || len(missing) == 0 {
+	all := wants(r.partition, r.bucket, r.prefix)
+	for _, key := range r.keys {
+		all = append(all, keyWant(key))
+	}
+	own, err := there.lacks(all, requestContext{"aws:securetransport": {"true"}, "aws:requestedregion": {r.region}, "aws:principalaccount": {r.accountID}, "aws:principalarn": {there.arn}})
+	if err != nil || len(own.missing) == 0 {
 		return s, err
 	}
 	document, name := RolePolicy(r.partition, r.bucket, r.keys).String(), "ingot-"+r.bucket
@@ -174,7 +180,7 @@ func (r *roleSetup) mendPolicy(there *role) (Step, error) {
 			return s, err
 		}
 	}
-	return r.put(Mend, name, document, fmt.Sprintf("it is not allowed %s: add the policy %s", strings.Join(missing, ", "), name)), nil
+	return r.put(Mend, name, document, fmt.Sprintf("it is not allowed %s: add the policy %s", strings.Join(own.missing, ", "), name)), nil
 }
 
 func (r *roleSetup) put(state State, policy, document, detail string) Step {

@@ -81,6 +81,8 @@ func (s *Server) answer(w http.ResponseWriter, c *call) {
 		s.blocks(c.place()).ServeHTTP(w, c.http)
 	case c.Service == "servicequotas" && (c.Action == "GetServiceQuota" || c.Action == "GetAWSDefaultServiceQuota"):
 		s.serviceQuota(w, c)
+	case c.Service == "iam" && c.Action == "SimulatePrincipalPolicy":
+		s.simulatePolicy(w, c)
 	case c.Service == "sts" && c.Action == "AssumeRole":
 		s.assumeRole(w, c)
 	default:

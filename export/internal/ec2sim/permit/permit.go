@@ -72,10 +72,39 @@ type Policies []Policy
 
 // Allow tells whether an action on a resource is allowed. Values are those of condition keys, which are named in lower case.
 func (p Policies) Allow(action, resource string, values map[string]string) bool {
-	return p.decide(values, func(s statement) bool {
+	return p.decide(values, covers(action, resource))
+}
+
+// Denies tells whether a statement denies an action on a resource.
+func (p Policies) Denies(action, resource string, values map[string]string) bool {
+	return slices.ContainsFunc(p, func(policy Policy) bool {
+		return slices.ContainsFunc(policy.Statement, func(s statement) bool {
+			return s.Effect == "Deny" && covers(action, resource)(s) && s.holds(values)
+		})
+	})
+}
+
+// Keys are the condition keys of the statements on an action and a resource that have no value.
+func (p Policies) Keys(action, resource string, values map[string]string) (missing []string) {
+	for _, policy := range p {
+		for _, s := range policy.Statement {
+			for _, keys := range s.Condition {
+				for key := range keys {
+					if _, known := values[strings.ToLower(key)]; !known && covers(action, resource)(s) && !slices.Contains(missing, key) {
+						missing = append(missing, key)
+					}
+				}
+			}
+		}
+	}
+	return missing
+}
+
+func covers(action, resource string) func(statement) bool {
+	return func(s statement) bool {
 		return (anyMatches(s.Action, action, true) || len(s.NotAction) > 0 && !anyMatches(s.NotAction, action, true)) &&
 			(anyMatches(s.Resource, resource, false) || len(s.NotResource) > 0 && !anyMatches(s.NotResource, resource, false))
-	})
+	}
 }
 
 // Trusts tells whether a role's trust policy lets a service assume it.
