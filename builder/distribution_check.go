@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/ingot-image/ingot/builder/catalog"
 	"github.com/ingot-image/ingot/builder/policy"
@@ -227,12 +226,9 @@ func (d *distributor) identify(ctx context.Context) error {
 	if d.config, err = account.Load(ctx, account.Options{Region: d.home()}); err != nil {
 		return err
 	}
-	identity, err := sts.NewFromConfig(d.config).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
-	if err != nil {
-		return fmt.Errorf("ask who is calling: %w", account.Explain(err))
-	}
-	d.accountID = *identity.Account
-	return nil
+	who, err := account.WhoAmI(ctx, d.config)
+	d.accountID = who.AccountID
+	return err
 }
 
 // home is the region of the import.

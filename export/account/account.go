@@ -108,6 +108,10 @@ func Explain(err error) error {
 		}
 	case strings.Contains(e.Code, "ExpiredToken"), e.Code == "RequestExpired":
 		e.Hint = "the credentials have expired, log in again"
+	case e.Code == "RegionDisabledException":
+		e.Hint = "STS is not active in this region for the account: activate it in the account settings of IAM"
+	case e.Code == "OptInRequired":
+		e.Hint = "the region is not enabled for the account, or the account has not signed up for the service"
 	case e.Code == "AuthFailure", e.Code == "InvalidClientTokenId", e.Code == "UnrecognizedClientException", e.Code == "SignatureDoesNotMatch":
 		e.Hint = "the credentials are not valid in this region"
 	case e.Status == http.StatusForbidden, strings.HasPrefix(e.Code, "AccessDenied"), e.Code == "UnauthorizedOperation":

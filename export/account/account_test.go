@@ -4,10 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"testing"
 
+	sdk "github.com/aws/aws-sdk-go-v2/aws"
 	sdkhttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
@@ -60,5 +63,31 @@ func TestExplain(t *testing.T) {
 	}
 	if got := account.Code(answer(404, "NoSuchBucket", "")); got != "NoSuchBucket" || account.Code(errors.New("x")) != "" {
 		t.Errorf("code %q", got)
+	}
+}
+
+func TestPartition(t *testing.T) {
+	for region, want := range map[string][2]string{
+		"eu-west-1":      {"aws", "us-east-1"},
+		"cn-north-1":     {"aws-cn", "cn-north-1"},
+		"us-gov-east-1":  {"aws-us-gov", "us-gov-west-1"},
+		"us-iso-west-1":  {"aws-iso", "us-iso-east-1"},
+		"us-isob-east-1": {"aws-iso-b", "us-isob-east-1"},
+		"eusc-de-east-1": {"aws-eusc", "eusc-de-east-1"},
+	} {
+		got, err := account.Partition(t.Context(), sdk.Config{}, region)
+		if err != nil || got != want[0] || account.Home(region) != want[1] {
+			t.Errorf("%s: %s, %v, home %s", region, got, err, account.Home(region))
+		}
+	}
+	// One that is not known is asked for, not guessed.
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/xml")
+		fmt.Fprint(w, `<GetCallerIdentityResponse><GetCallerIdentityResult><Arn>arn:aws-mars:iam::123456789012:user/u</Arn><Account>123456789012</Account></GetCallerIdentityResult></GetCallerIdentityResponse>`)
+	}))
+	defer server.Close()
+	c := sdk.Config{BaseEndpoint: &server.URL, Credentials: credentials.NewStaticCredentialsProvider("id", "secret", "")}
+	if got, err := account.Partition(t.Context(), c, "mars-olympus-1"); err != nil || got != "aws-mars" || account.Home("mars-olympus-1") != "" {
+		t.Errorf("%s, %v", got, err)
 	}
 }

@@ -39,10 +39,14 @@ func (a *Accounts) Config(ctx context.Context, region, accountID string) (sdk.Co
 	if accountID == "" {
 		return config, nil
 	}
+	partition, err := account.Partition(ctx, a.own, region)
+	if err != nil {
+		return config, fmt.Errorf("assume role %s in account %s: %w", DistributionRole, accountID, err)
+	}
 	a.mu.Lock()
 	provider := a.assumed[accountID]
 	if provider == nil {
-		role := fmt.Sprintf("arn:%s:iam::%s:role/%s", account.Partition(region), accountID, DistributionRole)
+		role := fmt.Sprintf("arn:%s:iam::%s:role/%s", partition, accountID, DistributionRole)
 		provider = sdk.NewCredentialsCache(stscreds.NewAssumeRoleProvider(sts.NewFromConfig(config), role,
 			func(o *stscreds.AssumeRoleOptions) { o.RoleSessionName = "ingot" }))
 		a.assumed[accountID] = provider

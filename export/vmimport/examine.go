@@ -5,12 +5,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/aws/arn"
-	"github.com/aws/aws-sdk-go-v2/service/iam"
-	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/ingot-image/ingot/export/account"
 	"github.com/ingot-image/ingot/export/preflight"
@@ -74,7 +70,7 @@ func Examine(ctx context.Context, cfg aws.Config, n Needs) ([]preflight.Finding,
 
 // NoAccount is the finding G01 for an account that could not be loaded.
 func NoAccount(err error) preflight.Finding {
-	f := about("G01", "credentials are there, for a region, and not those of the root user")
+	f := about("G01", "credentials are there, for enabled regions, and not those of the root user")
 	return failed(f, preflight.Fatal, "the settings of the AWS SDK", err.Error(), "AuthFailure", "log in with the AWS command line, or set AWS_PROFILE, and AWS_REGION")
 }
 
@@ -86,6 +82,7 @@ type examination struct {
 	callerARN string    // of the user or role, as policies are simulated for it
 	partition string    // of ARNs, as the caller's own names it
 	keys      []*kmsKey // that the role must be allowed to use
+	closed    []string  // regions that are not there or not enabled
 	findings  []preflight.Finding
 }
 
@@ -124,44 +121,4 @@ func (e *examination) throughS3(f preflight.Finding) bool {
 	f.Status, f.Reason = preflight.Skipped, "ebs-direct needs neither bucket nor role"
 	e.add(f)
 	return false
-}
-
-// caller is G01. Without it nothing else can be asked.
-func (e *examination) caller(ctx context.Context) bool {
-	f := about("G01", "credentials are there, for a region, and not those of the root user")
-	if e.Region == "" {
-		e.add(NoAccount(account.ErrNoRegion))
-		return false
-	}
-	out, err := sts.NewFromConfig(e.cfg).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
-	if err != nil {
-		prevents, fix := "AuthFailure", "log in again, and see that the region is enabled for the account"
-		if account.Code(err) == "" { // nobody answered
-			prevents, fix = "no message: AWS is not reached", "look at the network, a proxy (HTTPS_PROXY), and the endpoint (AWS_ENDPOINT_URL)"
-		}
-		e.add(failed(f, preflight.Fatal, "sts:GetCallerIdentity in "+e.Region, account.Explain(err).Error(), prevents, fix))
-		return false
-	}
-	e.accountID, e.callerARN, e.partition = value(out.Account), principalARN(ctx, iam.NewFromConfig(e.cfg), value(out.Arn)), account.PartitionOf(value(out.Arn), e.Region)
-	if strings.HasSuffix(value(out.Arn), ":root") {
-		e.add(failed(f, preflight.Fatal, value(out.Arn), "the credentials are those of the account's root user", "UnauthorizedOperation",
-			"log in as a user or role that may import (see docs/aws-setup.md)"))
-	}
-	e.concluded(f, preflight.Fatal, fmt.Sprintf("%s in %s", value(out.Arn), e.Region))
-	return true
-}
-
-// principalARN is the user or role behind an identity: a session of a role is one of arn:…:sts::ACCOUNT:assumed-role/ROLE/SESSION, which does not tell the
-// role's path. Roles of IAM Identity Center have one: IAM is asked, and if it does not answer the path is left out.
-func principalARN(ctx context.Context, client *iam.Client, identity string) string {
-	a, err := arn.Parse(identity)
-	session, assumed := strings.CutPrefix(a.Resource, "assumed-role/")
-	if err != nil || !assumed {
-		return identity
-	}
-	role, _, _ := strings.Cut(session, "/")
-	if out, err := client.GetRole(ctx, &iam.GetRoleInput{RoleName: &role}, func(o *iam.Options) { o.Retryer = aws.NopRetryer{} }); err == nil && value(out.Role.Arn) != "" {
-		return *out.Role.Arn
-	}
-	return fmt.Sprintf("arn:%s:iam::%s:role/%s", a.Partition, a.AccountID, role)
 }

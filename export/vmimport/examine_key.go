@@ -86,6 +86,9 @@ func (e *examination) encryptionKeys(ctx context.Context, f preflight.Finding) {
 		}
 	}
 	for _, c := range e.CopyKeys {
+		if !e.open(c.Region) {
+			continue
+		}
 		k := e.key(ctx, f, c.Region, c.KMSKeyID)
 		if k == nil {
 			continue

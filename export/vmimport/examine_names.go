@@ -23,6 +23,9 @@ func (e *examination) names(ctx context.Context) {
 	}
 	filter := "name"
 	for _, region := range slices.Sorted(maps.Keys(e.AMINames)) {
+		if !e.open(region) {
+			continue // said by G01
+		}
 		client := ec2.NewFromConfig(account.In(e.cfg, region))
 		out, err := client.DescribeImages(ctx, &ec2.DescribeImagesInput{Owners: []string{"self"}, Filters: []types.Filter{{Name: &filter, Values: e.AMINames[region]}}})
 		if err != nil {

@@ -59,6 +59,9 @@ func (e *examination) quotas(ctx context.Context) {
 			func() (int, error) { return tasksInFlight(ctx, client) }, told)
 	}
 	for _, region := range e.PublicIn {
+		if !e.open(region) {
+			continue
+		}
 		elsewhere := ec2.NewFromConfig(account.In(e.cfg, region))
 		told = e.room(ctx, f, region, publicAMIs, "ec2:DescribeImages", func() (int, error) { return publicImages(ctx, elsewhere) }, told)
 	}

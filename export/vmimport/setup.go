@@ -11,7 +11,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
-	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/ingot-image/ingot/export/account"
 	exports3 "github.com/ingot-image/ingot/export/s3"
@@ -88,17 +87,17 @@ func (p *SetupPlan) Apply(ctx context.Context, done func(Step)) error {
 
 // PlanSetup looks at what is there, and plans the bucket and the role that imports by VM Import need. It changes nothing.
 func PlanSetup(ctx context.Context, cfg aws.Config, o SetupOptions) (*SetupPlan, error) {
-	identity, err := sts.NewFromConfig(cfg).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	who, err := account.WhoAmI(ctx, cfg)
 	if err != nil {
-		return nil, fmt.Errorf("plan AWS set-up: %w", account.Explain(err))
+		return nil, fmt.Errorf("plan AWS set-up: %w", err)
 	}
-	p := &SetupPlan{AccountID: value(identity.Account), Region: cfg.Region, RoleName: cmp.Or(o.RoleName, DefaultRole)}
+	p := &SetupPlan{AccountID: who.AccountID, Region: cfg.Region, RoleName: cmp.Or(o.RoleName, DefaultRole)}
 	p.Bucket = cmp.Or(o.Bucket, DefaultBucket(p.AccountID, p.Region))
 	b := &bucketSetup{client: exports3.NewClient(cfg), name: p.Bucket, region: p.Region, owner: p.AccountID, prefix: cmp.Or(o.Prefix, "ingot/")}
 	if p.Steps, err = b.plan(ctx); err != nil {
 		return nil, fmt.Errorf("plan AWS set-up: bucket %s: %w", p.Bucket, account.Explain(err))
 	}
-	r := &roleSetup{client: iam.NewFromConfig(cfg), name: p.RoleName, partition: account.PartitionOf(value(identity.Arn), p.Region), accountID: p.AccountID, region: p.Region,
+	r := &roleSetup{client: iam.NewFromConfig(cfg), name: p.RoleName, partition: who.Partition, accountID: p.AccountID, region: p.Region,
 		bucket: p.Bucket, prefix: b.prefix, keys: o.KMSKeyIDs}
 	steps, err := r.plan(ctx)
 	if err != nil {
