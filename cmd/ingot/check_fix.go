@@ -81,10 +81,7 @@ func printFixed(w io.Writer, f *preflight.Fixed) error {
 		if l.Reason != "" {
 			why = l.Reason
 		}
-		if l.Component != "" {
-			why += "; in a build the component " + l.Component + " mends it"
-		}
-		fmt.Fprintf(w, "       %s\n", printable(why))
+		fmt.Fprintf(w, "       %s\n       in a build: %s\n", printable(why), printable(inBuild(l)))
 	}
 	return nil
 }

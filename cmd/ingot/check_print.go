@@ -41,10 +41,19 @@ func printFailed(w io.Writer, f preflight.Finding) {
 	line("seen", f.Seen)
 	line("prevents", f.Prevents)
 	line("fix", f.Fix)
-	if f.Component != "" {
-		line("", "in a build: the component "+f.Component)
-	}
+	line("build", inBuild(f))
 	fmt.Fprintln(w)
+}
+
+// inBuild tells what mends a finding in a build.
+func inBuild(f preflight.Finding) string {
+	switch {
+	case f.Component == "":
+		return "no component: " + f.NoComponent
+	case f.Parameter != "":
+		return fmt.Sprintf("the component %s (parameter %s)", f.Component, f.Parameter)
+	}
+	return "the component " + f.Component
 }
 
 // printUntold prints which checks could not tell, with those of one reason in one place.

@@ -18,6 +18,7 @@ func containerFormat() Check {
 		Levels:   Levels{ImportImage: Fatal, ImportSnapshot: Fatal, EBSDirect: Fatal},
 		Prevents: "ClientError: No valid partitions. Not a valid volume.",
 		Fix:      "convert it: ingot convert IMAGE FILE.vmdk, or FILE.raw for EBS direct", Fixable: true,
+		NoComponent: "a build writes its files itself, in the formats of distribution.formats",
 		look: func(_ context.Context, t *Target) ([]Seen, error) {
 			var seen []Seen
 			content := t.Info.Format

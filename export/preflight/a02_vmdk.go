@@ -19,6 +19,7 @@ func streamOptimized() Check {
 		Levels:   Levels{ImportImage: Fatal, ImportSnapshot: Fatal},
 		Prevents: unsupportedVMDK,
 		Fix:      "write it anew: ingot convert IMAGE FILE.vmdk", Fixable: true,
+		NoComponent: "a build writes its files itself, in the formats of distribution.formats",
 		look: func(_ context.Context, t *Target) ([]Seen, error) {
 			switch {
 			case t.Info.Format != disk.VMDK:

@@ -19,6 +19,7 @@ func vhdFooters() Check {
 		Levels:   Levels{ImportImage: Fatal, ImportSnapshot: Fatal},
 		Prevents: "ClientError: Footers not identical",
 		Fix:      "write it anew from the disk that it was made of: ingot convert IMAGE FILE.vhd", Fixable: true,
+		NoComponent: "a build writes its files itself, in the formats of distribution.formats",
 		look: func(_ context.Context, t *Target) ([]Seen, error) {
 			if t.Info.Format != disk.VHD {
 				return nil, meaningless("the file is no VHD")

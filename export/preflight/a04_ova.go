@@ -21,6 +21,7 @@ func ovaLayout() Check {
 		Levels:   Levels{ImportImage: Fatal},
 		Prevents: unsupportedOVA,
 		Fix:      "write it anew: ingot convert IMAGE FILE.ova", Fixable: true,
+		NoComponent: "a build writes its files itself, in the formats of distribution.formats",
 		look: func(ctx context.Context, t *Target) ([]Seen, error) {
 			switch {
 			case t.Info.Format != disk.OVA:

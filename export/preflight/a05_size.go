@@ -17,6 +17,7 @@ func diskSize() Check {
 		Levels:   Levels{ImportImage: Fatal, ImportSnapshot: Fatal, EBSDirect: Fatal},
 		Prevents: "ClientError: Disk validation failed",
 		Fix:      "pad the file to a multiple of 512 bytes: truncate -s %512 FILE", Fixable: true,
+		NoComponent: "a build makes its disk itself, of the volumeSize in blockDeviceMappings",
 		look: func(_ context.Context, t *Target) ([]Seen, error) {
 			var seen []Seen
 			if t.Info.Format == disk.Raw && t.Info.FileSize%512 != 0 {

@@ -12,10 +12,11 @@ import (
 func selfContained() Check {
 	return Check{
 		ID: "A06", Title: "the file holds the whole disk: it has no backing file, and is no delta or snapshot", Needs: NeedFile,
-		Looks:    "the backing file, parent and extents that the file's header or descriptor names",
-		Levels:   Levels{ImportImage: Fatal, ImportSnapshot: Fatal, EBSDirect: Fatal},
-		Prevents: "ClientError: Disk validation failed",
-		Fix:      "merge it into one file where the others are: qemu-img convert -O raw FILE disk.raw",
+		Looks:       "the backing file, parent and extents that the file's header or descriptor names",
+		Levels:      Levels{ImportImage: Fatal, ImportSnapshot: Fatal, EBSDirect: Fatal},
+		Prevents:    "ClientError: Disk validation failed",
+		Fix:         "merge it into one file where the others are: qemu-img convert -O raw FILE disk.raw",
+		NoComponent: "the rest of the disk is in other files, which are not here",
 		look: func(_ context.Context, t *Target) ([]Seen, error) {
 			var seen []Seen
 			for _, r := range t.Info.References {

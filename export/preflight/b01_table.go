@@ -17,6 +17,7 @@ func partitionTable() Check {
 		Levels:   Levels{ImportImage: Fatal, ImportSnapshot: Warning, EBSDirect: Warning},
 		Prevents: "ClientError: No valid partitions. Not a valid volume.",
 		Fix:      "write both copies of the GPT anew: sgdisk -e FILE", Fixable: true,
+		NoComponent: "what runs in a system leaves the partition table that it was booted from",
 		look: func(_ context.Context, t *Target) ([]Seen, error) {
 			if t.Report == nil {
 				seen := Seen{Where: "offset 0x1b8 to 0x1fe, and sector 1", What: "neither a partition table nor a file system", NotFixable: true, Fix: "check that this is the image that you mean"}

@@ -16,10 +16,11 @@ const unknownOS = "ClientError: Unknown OS / Missing OS files."
 func rootFileSystem() Check {
 	return Check{
 		ID: "B02", Title: "there is a root file system, of a type that AWS reads", Needs: NeedDisk,
-		Looks:    "the superblocks of all partitions and logical volumes, and which of them holds /etc/os-release or /etc/fstab",
-		Levels:   Levels{ImportImage: Fatal, ImportSnapshot: Warning, EBSDirect: Warning},
-		Prevents: unknownOS,
-		Fix:      "install the system in ext2, ext3, ext4, XFS, JFS, or Btrfs without subvolumes, or import by import-snapshot, which looks at none",
+		Looks:       "the superblocks of all partitions and logical volumes, and which of them holds /etc/os-release or /etc/fstab",
+		Levels:      Levels{ImportImage: Fatal, ImportSnapshot: Warning, EBSDirect: Warning},
+		Prevents:    unknownOS,
+		Fix:         "install the system in ext2, ext3, ext4, XFS, JFS, or Btrfs without subvolumes, or import by import-snapshot, which looks at none",
+		NoComponent: "a system cannot be moved to another file system while it runs from its own",
 		look: func(_ context.Context, t *Target) ([]Seen, error) {
 			if root := t.rootVolume(); root != nil {
 				if !slices.Contains([]string{"ext2", "ext3", "ext4", "xfs", "jfs", "btrfs"}, root.Type) {

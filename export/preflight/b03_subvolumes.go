@@ -11,10 +11,11 @@ import (
 func subvolumes() Check {
 	return Check{
 		ID: "B03", Title: "a root file system of Btrfs has no subvolumes", Needs: NeedSystem,
-		Looks:    "where in a Btrfs the system is, and the mount options of /etc/fstab",
-		Levels:   Levels{ImportImage: Fatal, ImportSnapshot: Warning, EBSDirect: Warning},
-		Prevents: unknownOS,
-		Fix:      "import by import-snapshot or ebs-direct, which look at no file system, or move the system to the top subvolume",
+		Looks:       "where in a Btrfs the system is, and the mount options of /etc/fstab",
+		Levels:      Levels{ImportImage: Fatal, ImportSnapshot: Warning, EBSDirect: Warning},
+		Prevents:    unknownOS,
+		Fix:         "import by import-snapshot or ebs-direct, which look at no file system, or move the system to the top subvolume",
+		NoComponent: "a system cannot be moved to another file system while it runs from its own",
 		look: func(_ context.Context, t *Target) ([]Seen, error) {
 			root := t.rootVolume()
 			if root == nil || root.Type != "btrfs" {

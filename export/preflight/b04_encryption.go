@@ -9,10 +9,11 @@ import (
 func notEncrypted() Check {
 	return Check{
 		ID: "B04", Title: "no volume is encrypted in the image", Needs: NeedDisk,
-		Looks:    "the headers of LUKS and BitLocker",
-		Levels:   Levels{ImportImage: Fatal, ImportSnapshot: Warning, EBSDirect: Warning},
-		Prevents: unknownOS,
-		Fix:      "install without encryption and let EBS encrypt the snapshot: encrypted and kmsKeyId of the import",
+		Looks:       "the headers of LUKS and BitLocker",
+		Levels:      Levels{ImportImage: Fatal, ImportSnapshot: Warning, EBSDirect: Warning},
+		Prevents:    unknownOS,
+		Fix:         "install without encryption and let EBS encrypt the snapshot: encrypted and kmsKeyId of the import",
+		NoComponent: "a system cannot be decrypted while it runs from its disk",
 		look: func(_ context.Context, t *Target) ([]Seen, error) {
 			var seen []Seen
 			for _, v := range t.Report.FileSystems {

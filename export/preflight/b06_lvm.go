@@ -13,10 +13,11 @@ import (
 func wholeGroups() Check {
 	return Check{
 		ID: "B06", Title: "volume groups of LVM have all their physical volumes on the disk", Needs: NeedDisk,
-		Looks:    "the labels and metadata of LVM's physical volumes",
-		Levels:   Levels{ImportImage: Fatal, ImportSnapshot: Warning, EBSDirect: Warning},
-		Prevents: "ClientError: Unsupported configuration - Logical volume group activation failed",
-		Fix:      "move all to this disk and take the others out of the group: pvmove, vgreduce; or import the other disks, too",
+		Looks:       "the labels and metadata of LVM's physical volumes",
+		Levels:      Levels{ImportImage: Fatal, ImportSnapshot: Warning, EBSDirect: Warning},
+		Prevents:    "ClientError: Unsupported configuration - Logical volume group activation failed",
+		Fix:         "move all to this disk and take the others out of the group: pvmove, vgreduce; or import the other disks, too",
+		NoComponent: "what is missing is on other disks",
 		look: func(ctx context.Context, t *Target) ([]Seen, error) {
 			here := map[string]bool{}
 			for _, v := range t.Report.FileSystems {

@@ -10,10 +10,11 @@ import (
 func freeSpace() Check {
 	return Check{
 		ID: "B08", Title: "250 MB are free on the root file system, and on /boot, /etc, /tmp, /usr and /var where these are others", Needs: NeedSystem,
-		Looks:    "the superblocks of the file systems that /etc/fstab mounts there",
-		Levels:   Levels{ImportImage: Fatal, ImportSnapshot: Warning, EBSDirect: Warning},
-		Prevents: "no message of its own: the import fails late, when drivers and the agent are installed",
-		Fix:      "remove what is not needed, or make the disk and its file system larger",
+		Looks:       "the superblocks of the file systems that /etc/fstab mounts there",
+		Levels:      Levels{ImportImage: Fatal, ImportSnapshot: Warning, EBSDirect: Warning},
+		Prevents:    "no message of its own: the import fails late, when drivers and the agent are installed",
+		Fix:         "remove what is not needed, or make the disk and its file system larger",
+		NoComponent: "which files can go, only you know; volumeSize in blockDeviceMappings makes a build's disk larger",
 		look: func(_ context.Context, t *Target) ([]Seen, error) {
 			const want = 250_000_000
 			var seen []Seen

@@ -9,10 +9,11 @@ import (
 func rootLast() Check {
 	return Check{
 		ID: "B09", Title: "the root partition is the last on the disk, so that it grows to a larger volume", Needs: NeedSystem,
-		Looks:    "the partition table",
-		Levels:   Levels{ImportImage: Warning, ImportSnapshot: Warning, EBSDirect: Warning},
-		Prevents: "no message: the root file system stays as small as the image, however large the volume",
-		Fix:      "move the partitions behind it before it, or leave out what is only swap space",
+		Looks:       "the partition table",
+		Levels:      Levels{ImportImage: Warning, ImportSnapshot: Warning, EBSDirect: Warning},
+		Prevents:    "no message: the root file system stays as small as the image, however large the volume",
+		Fix:         "move the partitions behind it before it, or leave out what is only swap space",
+		NoComponent: "partitions cannot be moved while the system runs from them",
 		look: func(_ context.Context, t *Target) ([]Seen, error) {
 			root := t.rootVolume()
 			if root == nil || root.Partition == 0 {

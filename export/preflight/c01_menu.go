@@ -13,10 +13,11 @@ import (
 func oneMenu() Check {
 	return Check{
 		ID: "C01", Title: "there is exactly one grub.cfg, grub.conf or menu.lst with content", Needs: NeedSystem,
-		Looks:    "/boot/grub, /boot/grub2, and all of the folder EFI on EFI system partitions",
-		Levels:   Levels{ImportImage: Fatal, ImportSnapshot: Warning, EBSDirect: Warning},
-		Prevents: "ClientError: Multiple different grub/menu.lst files found.",
-		Fix:      "remove the menus that the boot loader does not read, and write the other anew: update-grub",
+		Looks:       "/boot/grub, /boot/grub2, and all of the folder EFI on EFI system partitions",
+		Levels:      Levels{ImportImage: Fatal, ImportSnapshot: Warning, EBSDirect: Warning},
+		Prevents:    "ClientError: Multiple different grub/menu.lst files found.",
+		Fix:         "remove the menus that the boot loader does not read, and write the other anew: update-grub",
+		NoComponent: "which of the menus is read depends on how the machine is booted",
 		look: func(_ context.Context, t *Target) ([]Seen, error) {
 			var menus []string
 			seen := map[string]bool{}

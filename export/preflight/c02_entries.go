@@ -10,10 +10,11 @@ import (
 func savedEntry() Check {
 	return Check{
 		ID: "C02", Title: "the saved entry of a GRUB with loader entries is one of them, and its files are there", Needs: NeedSystem,
-		Looks:    "grubenv, the entries in /boot/loader/entries, and the files that the default one names",
-		Levels:   Levels{ImportImage: Fatal, ImportSnapshot: Warning, EBSDirect: Warning},
-		Prevents: "ClientError: BLSC-style GRUB found, but unable to detect default kernel",
-		Fix:      "set it: grub2-set-default ENTRY, or grubby --set-default KERNEL",
+		Looks:     "grubenv, the entries in /boot/loader/entries, and the files that the default one names",
+		Levels:    Levels{ImportImage: Fatal, ImportSnapshot: Warning, EBSDirect: Warning},
+		Prevents:  "ClientError: BLSC-style GRUB found, but unable to detect default kernel",
+		Fix:       "set it: grub2-set-default ENTRY, or grubby --set-default KERNEL",
+		Component: readiness,
 		look: func(_ context.Context, t *Target) ([]Seen, error) {
 			grub := false
 			for _, c := range t.Report.Boot.Configs {

@@ -21,10 +21,11 @@ const (
 func bootMode() Check {
 	return Check{
 		ID: "C03", Title: "the disk boots by the boot mode that is asked for, or by any", Needs: NeedContent,
-		Looks:    "the boot code in the first sector, GRUB's core image where that leads, and \\EFI\\BOOT on the EFI system partition",
-		Levels:   Levels{ImportImage: Fatal, ImportSnapshot: Fatal, EBSDirect: Fatal},
-		Prevents: "FirstBootFailure, or without a message an AMI that does not boot",
-		Fix:      "install the boot loader for that mode: grub-install --target=i386-pc, or grub-install --removable for UEFI; or choose another --boot-mode",
+		Looks:       "the boot code in the first sector, GRUB's core image where that leads, and \\EFI\\BOOT on the EFI system partition",
+		Levels:      Levels{ImportImage: Fatal, ImportSnapshot: Fatal, EBSDirect: Fatal},
+		Prevents:    "FirstBootFailure, or without a message an AMI that does not boot",
+		Fix:         "install the boot loader for that mode: grub-install --target=i386-pc, or grub-install --removable for UEFI; or choose another --boot-mode",
+		NoComponent: "a disk without a working boot loader does not start in a build either",
 		look: func(_ context.Context, t *Target) ([]Seen, error) {
 			mode := t.Request.BootMode
 			switch {
@@ -107,5 +108,5 @@ func (t *Target) bootsByUEFI() (bool, Seen) {
 	case len(others) == 0:
 		return false, Seen{Where: esp, What: "no " + name}
 	}
-	return false, Seen{Where: esp, Fixable: t.grubOfESP() != nil, What: fmt.Sprintf("no %s: firmware of a new instance finds none of %s", name, strings.Join(others[:min(len(others), 5)], ", "))}
+	return false, Seen{Where: esp, Fixable: t.grubOfESP() != nil, Component: readiness, What: fmt.Sprintf("no %s: firmware of a new instance finds none of %s", name, strings.Join(others[:min(len(others), 5)], ", "))}
 }

@@ -15,10 +15,11 @@ import (
 func defaultKernel() Check {
 	return Check{
 		ID: "C04", Title: "the kernel that is booted by default is there, and so is its initramfs", Needs: NeedSystem,
-		Looks:    "the boot loader's default entry, and the header of the kernel and the content of the initramfs that it loads",
-		Levels:   Levels{ImportImage: Fatal, ImportSnapshot: Fatal, EBSDirect: Fatal},
-		Prevents: "ClientError: Unable to determine kernel version",
-		Fix:      "install the kernel again and make its initramfs (update-initramfs -u, dracut --force), then write the boot loader's menu anew",
+		Looks:       "the boot loader's default entry, and the header of the kernel and the content of the initramfs that it loads",
+		Levels:      Levels{ImportImage: Fatal, ImportSnapshot: Fatal, EBSDirect: Fatal},
+		Prevents:    "ClientError: Unable to determine kernel version",
+		Fix:         "install the kernel again and make its initramfs (update-initramfs -u, dracut --force), then write the boot loader's menu anew",
+		NoComponent: "a system without its kernel or initramfs does not start in a build either",
 		look: func(_ context.Context, t *Target) ([]Seen, error) {
 			entry := t.defaultEntry()
 			if entry != nil {

@@ -11,10 +11,11 @@ import (
 func supportedSystem() Check {
 	return Check{
 		ID: "C05", Title: "the distribution, its version and its default kernel are in AWS's table", Needs: NeedSystem,
-		Looks:    "os-release, /etc/debian_version and its kin, the version in the default kernel's header, and AWS's table (oslist.json, of 2026-10)",
-		Levels:   Levels{ImportImage: Fatal},
-		Prevents: unknownOS,
-		Fix:      "import by import-snapshot or ebs-direct, which take any system",
+		Looks:       "os-release, /etc/debian_version and its kin, the version in the default kernel's header, and AWS's table (oslist.json, of 2026-10)",
+		Levels:      Levels{ImportImage: Fatal},
+		Prevents:    unknownOS,
+		Fix:         "import by import-snapshot or ebs-direct, which take any system",
+		NoComponent: "AWS takes the systems of its table only",
 		look: func(_ context.Context, t *Target) ([]Seen, error) {
 			list, err := ReadOSList()
 			if err != nil {

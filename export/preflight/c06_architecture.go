@@ -15,10 +15,11 @@ const (
 func rightArchitecture() Check {
 	return Check{
 		ID: "C06", Title: "programs and kernel are of the architecture that is asked for, and that the path takes", Needs: NeedSystem,
-		Looks:    "the ELF header of /sbin/init or /bin/sh, and the default kernel's header",
-		Levels:   Levels{ImportImage: Fatal, ImportSnapshot: Fatal, EBSDirect: Fatal},
-		Prevents: "no message: instances do not boot",
-		Fix:      "register it for the architecture that it has: --architecture, or build it for the one that you want",
+		Looks:       "the ELF header of /sbin/init or /bin/sh, and the default kernel's header",
+		Levels:      Levels{ImportImage: Fatal, ImportSnapshot: Fatal, EBSDirect: Fatal},
+		Prevents:    "no message: instances do not boot",
+		Fix:         "register it for the architecture that it has: --architecture, or build it for the one that you want",
+		NoComponent: "another architecture is another system: build from a parent image of it",
 		look: func(_ context.Context, t *Target) ([]Seen, error) {
 			programs, kernel := ec2Architecture(t.Report.System.Architecture), ""
 			if k := t.kernel(); k != nil {

@@ -15,8 +15,9 @@ func nvmeDriver() Check {
 		Looks:    "modules.builtin of each kernel, and the files in its initramfs",
 		Levels:   Levels{ImportImage: Warning, ImportSnapshot: Fatal, EBSDirect: Fatal},
 		Prevents: "no message: the kernel waits for its root device until it panics, and the instance fails its status check",
-		Fix: "make the initramfs with it, in a build by a step of ExecuteBash: add nvme to /etc/initramfs-tools/modules and run update-initramfs -u -k all, or " +
+		Fix: "make the initramfs with it: add nvme to /etc/initramfs-tools/modules and run update-initramfs -u -k all, or " +
 			`add_drivers+=" nvme " in /etc/dracut.conf.d/nvme.conf and dracut --regenerate-all --force`,
+		Component: readiness, Parameter: "Drivers",
 		look: func(_ context.Context, t *Target) ([]Seen, error) {
 			return t.earlyDrivers("nvme")
 		},

@@ -9,10 +9,11 @@ import (
 func enaDriver() Check {
 	return Check{
 		ID: "D02", Title: "the default kernel has the network driver ena (R2)", Needs: NeedSystem,
-		Looks:    "modules.dep and modules.builtin of the default kernel",
-		Levels:   Levels{ImportImage: Warning, ImportSnapshot: Fatal, EBSDirect: Fatal},
-		Prevents: "no message: the instance has no network",
-		Fix:      "install the kernel's full set of modules (linux-modules-extra, kernel-modules), or a kernel of 4.9 or later",
+		Looks:     "modules.dep and modules.builtin of the default kernel",
+		Levels:    Levels{ImportImage: Warning, ImportSnapshot: Fatal, EBSDirect: Fatal},
+		Prevents:  "no message: the instance has no network",
+		Fix:       "install the kernel's full set of modules (linux-modules-extra, kernel-modules), or a kernel of 4.9 or later",
+		Component: readiness, Parameter: "Drivers",
 		look: func(_ context.Context, t *Target) ([]Seen, error) {
 			k := t.kernel()
 			if k == nil {

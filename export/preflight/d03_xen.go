@@ -9,10 +9,11 @@ import (
 func xenDrivers() Check {
 	return Check{
 		ID: "D03", Title: "the default kernel has Xen's drivers, for instance types before Nitro (R1)", Needs: NeedSystem,
-		Looks:    "modules.dep and modules.builtin of the default kernel, and the files in its initramfs",
-		Levels:   Levels{ImportImage: Warning, ImportSnapshot: Warning, EBSDirect: Warning},
-		Prevents: "no message: instances of Xen types (t2, m4, c4, …) do not boot, or have no network",
-		Fix:      "add xen-blkfront to the initramfs and xen-netfront to the modules, or launch the AMI on Nitro types only",
+		Looks:     "modules.dep and modules.builtin of the default kernel, and the files in its initramfs",
+		Levels:    Levels{ImportImage: Warning, ImportSnapshot: Warning, EBSDirect: Warning},
+		Prevents:  "no message: instances of Xen types (t2, m4, c4, …) do not boot, or have no network",
+		Fix:       "add xen-blkfront to the initramfs and xen-netfront to the modules, or launch the AMI on Nitro types only",
+		Component: readiness, Parameter: "Drivers",
 		look: func(_ context.Context, t *Target) ([]Seen, error) {
 			if t.architecture() == arm64 {
 				return nil, meaningless("instance types of arm64 are all Nitro's")

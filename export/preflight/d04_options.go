@@ -16,6 +16,7 @@ func kernelOptions() Check {
 		Levels:   Levels{ImportImage: Warning, ImportSnapshot: Warning, EBSDirect: Warning},
 		Prevents: "no message: the root file system goes read-only when a volume answers late, or the console stays empty",
 		Fix:      "add to GRUB_CMDLINE_LINUX in /etc/default/grub, and run update-grub or grub2-mkconfig: " + strings.Join(wantedOptions, " "), Fixable: true,
+		Component: readiness, Parameter: "KernelOptions",
 		look: func(_ context.Context, t *Target) ([]Seen, error) {
 			e := t.defaultEntry()
 			if e == nil {

@@ -4,8 +4,13 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/ingot-image/ingot/builder/component/managed"
 )
 
 var update = flag.Bool("update", false, "write the list of checks in docs/check.md anew")
@@ -38,8 +43,13 @@ func list() string {
 		if c.Fixable {
 			b.WriteString("- `ingot check --fix` mends it in a copy\n")
 		}
-		if c.Component != "" {
-			fmt.Fprintf(&b, "- In a build: the component `%s` mends it\n", c.Component)
+		switch {
+		case c.Component == "":
+			fmt.Fprintf(&b, "- No component mends it: %s\n", c.NoComponent)
+		case c.Parameter != "":
+			fmt.Fprintf(&b, "- In a build the component `%s` mends it, as its parameter `%s` says\n", c.Component, c.Parameter)
+		default:
+			fmt.Fprintf(&b, "- In a build the component `%s` mends it\n", c.Component)
 		}
 	}
 	return b.String()
@@ -86,6 +96,20 @@ func TestChecks(t *testing.T) {
 		last = c.ID
 		if c.Title == "" || c.Prevents == "" || c.Fix == "" || c.look == nil || c.Levels == (Levels{}) {
 			t.Errorf("%s is incomplete: %+v", c.ID, c)
+		}
+		if (c.Component == "") == (c.NoComponent == "") {
+			t.Errorf("%s: the component %q, or why there is none: %q", c.ID, c.Component, c.NoComponent)
+		}
+		if c.Component == "" {
+			continue
+		}
+		_, data, ok := managed.Lookup(c.Component)
+		var document struct{ Parameters []map[string]any }
+		if err := yaml.Unmarshal(data, &document); err != nil || !ok {
+			t.Errorf("%s: there is no component %s: %v", c.ID, c.Component, err)
+		}
+		if c.Parameter != "" && !slices.ContainsFunc(document.Parameters, func(p map[string]any) bool { return p[c.Parameter] != nil }) {
+			t.Errorf("%s: %s has no parameter %s", c.ID, c.Component, c.Parameter)
 		}
 	}
 }

@@ -20,6 +20,7 @@ func fstab() Check {
 		Levels:   Levels{ImportImage: Warning, ImportSnapshot: Warning, EBSDirect: Warning},
 		Prevents: "no message: the boot stops in emergency mode, where nobody can log in",
 		Fix:      "write UUID= of blkid in the device's place, and add nofail to what is not part of the system", Fixable: true,
+		Component: readiness,
 		look: func(_ context.Context, t *Target) ([]Seen, error) {
 			none := Seen{Where: "/etc/fstab", What: "no line for the root file system", Prevents: "ClientError: Unable to find an etc directory with fstab.", Fix: "write /etc/fstab with a line for /", NotFixable: true}
 			if t.Request.Path == ImportImage {

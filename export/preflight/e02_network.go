@@ -19,6 +19,7 @@ func networkAnywhere() Check {
 		Levels:   Levels{ImportImage: Warning, ImportSnapshot: Fatal, EBSDirect: Fatal},
 		Prevents: "FirstBootFailure: This import request failed because the instance failed to boot and establish network connectivity.",
 		Fix:      "let every interface ask for DHCP, and remove addresses, MAC addresses and udev rules made for one machine", Fixable: true,
+		Component: readiness, Parameter: "Network",
 		look: func(_ context.Context, t *Target) ([]Seen, error) {
 			n, c := t.Report.System.Network, t.Report.System.CloudInit
 			var seen []Seen

@@ -10,10 +10,11 @@ import (
 func cloudInit() Check {
 	return Check{
 		ID: "E03", Title: "cloud-init is installed and enabled, and may use EC2's metadata (R6)", Needs: NeedSystem,
-		Looks:    "cloud-init's program and units, /etc/cloud/cloud.cfg and cloud.cfg.d, ds-identify.cfg, the kernel's command line",
-		Levels:   Levels{ImportImage: Warning, ImportSnapshot: Warning, EBSDirect: Warning},
-		Prevents: "no message: the instance has no key, no user data and no larger root file system",
-		Fix:      "install cloud-init in a build, by a step of ExecuteBash: apt-get install -y cloud-init, or dnf install -y cloud-init",
+		Looks:     "cloud-init's program and units, /etc/cloud/cloud.cfg and cloud.cfg.d, ds-identify.cfg, the kernel's command line",
+		Levels:    Levels{ImportImage: Warning, ImportSnapshot: Warning, EBSDirect: Warning},
+		Prevents:  "no message: the instance has no key, no user data and no larger root file system",
+		Fix:       "install cloud-init: apt-get install -y cloud-init, or dnf install -y cloud-init",
+		Component: readiness,
 		look: func(_ context.Context, t *Target) ([]Seen, error) {
 			c := t.Report.System.CloudInit
 			switch {

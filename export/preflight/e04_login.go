@@ -10,10 +10,11 @@ import (
 func login() Check {
 	return Check{
 		ID: "E04", Title: "sshd is enabled, the firewall lets it be reached, and there is a user to log in as", Needs: NeedSystem,
-		Looks:    "the units that are enabled, users with keys or passwords, the rules of iptables, nftables and ufw",
-		Levels:   Levels{ImportImage: Warning, ImportSnapshot: Warning, EBSDirect: Warning},
-		Prevents: "no message: nobody can log in to the instance; VM Import makes no ec2-user",
-		Fix:      "install openssh-server, and cloud-init with a default user, in a build by a step of ExecuteBash",
+		Looks:     "the units that are enabled, users with keys or passwords, the rules of iptables, nftables and ufw",
+		Levels:    Levels{ImportImage: Warning, ImportSnapshot: Warning, EBSDirect: Warning},
+		Prevents:  "no message: nobody can log in to the instance; VM Import makes no ec2-user",
+		Fix:       "install openssh-server, and cloud-init with a default user",
+		Component: readiness,
 		look: func(_ context.Context, t *Target) ([]Seen, error) {
 			s := t.Report.System
 			var seen []Seen
@@ -59,7 +60,8 @@ func (t *Target) firewalls() ([]Seen, error) {
 			return nil, err
 		}
 		if t.enabled(f.units...) && refuses.MatchString(text) && !namesSSH.MatchString(text) {
-			seen = append(seen, Seen{Where: f.file, What: "the firewall drops what it does not name, and does not name port 22", Fix: "let port 22 in; security groups are EC2's firewall"})
+			seen = append(seen, Seen{Where: f.file, What: "the firewall drops what it does not name, and does not name port 22", Fix: "let port 22 in; security groups are EC2's firewall",
+				NoComponent: "rules that are written by hand are not changed"})
 		}
 	}
 	conf, err := t.text("/etc/ufw/ufw.conf")

@@ -11,10 +11,11 @@ var growpartOff = regexp.MustCompile(`(?m)^growpart:\s*\n(?:[ \t].*\n)*?[ \t]+mo
 func growsRoot() Check {
 	return Check{
 		ID: "E05", Title: "the root partition and its file system are made larger at the first boot (R7)", Needs: NeedSystem,
-		Looks:    "growpart or systemd-repart, the tool that grows the root file system, cloud-init's growpart",
-		Levels:   Levels{ImportImage: Warning, ImportSnapshot: Warning, EBSDirect: Warning},
-		Prevents: "no message: the root file system stays as small as the image, however large the volume",
-		Fix:      "install cloud-guest-utils or cloud-utils-growpart in a build by a step of ExecuteBash, and the tools of the file system",
+		Looks:     "growpart or systemd-repart, the tool that grows the root file system, cloud-init's growpart",
+		Levels:    Levels{ImportImage: Warning, ImportSnapshot: Warning, EBSDirect: Warning},
+		Prevents:  "no message: the root file system stays as small as the image, however large the volume",
+		Fix:       "install cloud-guest-utils or cloud-utils-growpart, and the tools of the file system",
+		Component: readiness,
 		look: func(_ context.Context, t *Target) ([]Seen, error) {
 			var seen []Seen
 			if !t.Report.System.Growpart {

@@ -22,10 +22,11 @@ var (
 func secrets() Check {
 	return Check{
 		ID: "F02", Title: "no password, key, credential or history is in the image (R10)", Needs: NeedSystem,
-		Looks:    "/etc/shadow, the homes of users, folders of private keys",
-		Levels:   Levels{ImportImage: Warning, ImportSnapshot: Warning, EBSDirect: Warning},
-		Prevents: "no message: whoever may launch the AMI, or copy its snapshot, has it",
-		Fix:      "remove it in a build by a step of DeleteFile or ExecuteBash, and take it for known: make a new one",
+		Looks:       "/etc/shadow, the homes of users, folders of private keys",
+		Levels:      Levels{ImportImage: Warning, ImportSnapshot: Warning, EBSDirect: Warning},
+		Prevents:    "no message: whoever may launch the AMI, or copy its snapshot, has it",
+		Fix:         "remove it in a build by a step of DeleteFile or ExecuteBash, and take it for known: make a new one",
+		NoComponent: "what may go, only you know; a build removes authorized keys and histories by itself, passwords and credentials it leaves",
 		look: func(_ context.Context, t *Target) ([]Seen, error) {
 			level := Warning
 			if t.Request.Shared {

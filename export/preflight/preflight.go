@@ -65,9 +65,12 @@ type Check struct {
 	// Prevents is AWS's own message that failing leads to, verbatim, or, where AWS says nothing, what happens then.
 	Prevents string
 	Fix      string // one line: what to do
-	// Fixable: Fix writes a corrected copy. Component is a managed component that mends it in a build instead, "" for none.
-	Fixable   bool
-	Component string
+	// Fixable: Fix writes a corrected copy. Component is a managed component that mends it in a build, and Parameter the parameter of it that says how, "" if
+	// none does. Without a component NoComponent says why there is none: each check has one of both.
+	Fixable     bool
+	Component   string
+	Parameter   string
+	NoComponent string
 	// Needs says what has to have been read for the check to be able to tell.
 	Needs Need
 	// look gives what was seen to be wrong, nothing if the check passes. An error means that it could not tell, a meaningless one that there is
@@ -96,6 +99,8 @@ type Seen struct {
 	Prevents, Fix string
 	NotFixable    bool
 	Fixable       bool // in a check whose other things cannot be mended
+	// Component and NoComponent replace the check's, if one of them is given.
+	Component, NoComponent string
 }
 
 // meaningless is an error of a look at what is not there: a check of VHDs has nothing to say of a raw disk. The text says why.
@@ -116,17 +121,20 @@ const (
 
 // Finding is what a check found: one for each thing that is wrong, or one that says that it passed, was skipped or could not tell.
 type Finding struct {
-	ID        string `json:"id"`
-	Title     string `json:"title"`
-	Status    Status `json:"status"`
-	Level     Level  `json:"level,omitempty"` // that it has if it fails
-	Where     string `json:"where,omitempty"`
-	Seen      string `json:"seen,omitempty"`
-	Reason    string `json:"reason,omitempty"`
-	Prevents  string `json:"prevents,omitempty"`
-	Fix       string `json:"fix,omitempty"`
-	Fixable   bool   `json:"fixable,omitempty"`   // ingot check --fix mends it
-	Component string `json:"component,omitempty"` // that mends it in a build
+	ID       string `json:"id"`
+	Title    string `json:"title"`
+	Status   Status `json:"status"`
+	Level    Level  `json:"level,omitempty"` // that it has if it fails
+	Where    string `json:"where,omitempty"`
+	Seen     string `json:"seen,omitempty"`
+	Reason   string `json:"reason,omitempty"`
+	Prevents string `json:"prevents,omitempty"`
+	Fix      string `json:"fix,omitempty"`
+	Fixable  bool   `json:"fixable,omitempty"` // ingot check --fix mends it
+	// Component mends it in a build, as its Parameter says; or NoComponent says why none does.
+	Component   string `json:"component,omitempty"`
+	Parameter   string `json:"parameter,omitempty"`
+	NoComponent string `json:"noComponent,omitempty"`
 }
 
 // Request says what an image is to become.
@@ -213,7 +221,10 @@ func (c Check) run(ctx context.Context, t *Target) ([]Finding, error) {
 	for _, s := range seen {
 		f := f
 		f.Status, f.Where, f.Seen, f.Prevents, f.Fix = Failed, s.Where, s.What, c.Prevents, c.Fix
-		f.Fixable, f.Component = (c.Fixable || s.Fixable) && !s.NotFixable, c.Component
+		f.Fixable, f.Component, f.Parameter, f.NoComponent = (c.Fixable || s.Fixable) && !s.NotFixable, c.Component, c.Parameter, c.NoComponent
+		if s.Component != "" || s.NoComponent != "" {
+			f.Component, f.Parameter, f.NoComponent = s.Component, "", s.NoComponent
+		}
 		if s.Level != None {
 			f.Level = s.Level
 		}

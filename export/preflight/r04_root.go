@@ -14,10 +14,11 @@ import (
 func kernelRoot() Check {
 	return Check{
 		ID: "R04", Title: "the kernel is told its root by UUID or LABEL, and that is on the disk (fstab: E01)", Needs: NeedSystem,
-		Looks:    "root= of the default entry, and the UUIDs and labels of the file systems and partitions",
-		Levels:   Levels{ImportImage: Fatal, ImportSnapshot: Fatal, EBSDirect: Fatal},
-		Prevents: "no message: the kernel waits for its root device until it panics, and the instance fails its status check",
-		Fix:      "write root=UUID= of blkid into the boot loader's configuration, and remove GRUB_DISABLE_LINUX_UUID from /etc/default/grub",
+		Looks:     "root= of the default entry, and the UUIDs and labels of the file systems and partitions",
+		Levels:    Levels{ImportImage: Fatal, ImportSnapshot: Fatal, EBSDirect: Fatal},
+		Prevents:  "no message: the kernel waits for its root device until it panics, and the instance fails its status check",
+		Fix:       "write root=UUID= of blkid into the boot loader's configuration, and remove GRUB_DISABLE_LINUX_UUID from /etc/default/grub",
+		Component: readiness,
 		look: func(_ context.Context, t *Target) ([]Seen, error) {
 			e := t.defaultEntry()
 			if e == nil {

@@ -13,10 +13,11 @@ var serialTerminal = regexp.MustCompile(`(?m)^\s*(terminal|terminal_output|termi
 func serialConsole() Check {
 	return Check{
 		ID: "R05", Title: "GRUB and a login are on EC2's serial console (the kernel's messages: D04)", Needs: NeedSystem,
-		Looks:    "grub.cfg, and the gettys that systemd starts",
-		Levels:   Levels{ImportImage: Warning, ImportSnapshot: Warning, EBSDirect: Warning},
-		Prevents: "no message: EC2's serial console shows no menu and takes no login",
-		Fix:      `set GRUB_TERMINAL="console serial" in /etc/default/grub and run update-grub; systemctl enable serial-getty@ttyS0`,
+		Looks:     "grub.cfg, and the gettys that systemd starts",
+		Levels:    Levels{ImportImage: Warning, ImportSnapshot: Warning, EBSDirect: Warning},
+		Prevents:  "no message: EC2's serial console shows no menu and takes no login",
+		Fix:       `set GRUB_TERMINAL="console serial" in /etc/default/grub and run update-grub; systemctl enable serial-getty@ttyS0`,
+		Component: readiness,
 		look: func(_ context.Context, t *Target) ([]Seen, error) {
 			var seen []Seen
 			for _, c := range t.Report.Boot.Configs {

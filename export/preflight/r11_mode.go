@@ -7,10 +7,11 @@ func bootModeOfAMI() Check {
 	const where = "the boot mode that was asked for"
 	return Check{
 		ID: "R11", Title: "the boot mode that was asked for is one of the path and the architecture (the disk's part: C03)", Needs: NeedDisk,
-		Looks:    "what was asked for: --boot-mode and --architecture",
-		Levels:   Levels{ImportImage: Fatal, ImportSnapshot: Fatal, EBSDirect: Fatal},
-		Prevents: "InvalidParameterValue: the boot mode is not supported",
-		Fix:      "ask for legacy-bios, uefi or uefi-preferred as the disk can: --boot-mode",
+		Looks:       "what was asked for: --boot-mode and --architecture",
+		Levels:      Levels{ImportImage: Fatal, ImportSnapshot: Fatal, EBSDirect: Fatal},
+		Prevents:    "InvalidParameterValue: the boot mode is not supported",
+		Fix:         "ask for legacy-bios, uefi or uefi-preferred as the disk can: --boot-mode",
+		NoComponent: "it is about what was asked for, not about what is in the image",
 		look: func(_ context.Context, t *Target) ([]Seen, error) {
 			mode := t.Request.BootMode
 			switch {

@@ -10,10 +10,11 @@ import (
 func newestByDefault() Check {
 	return Check{
 		ID: "R13", Title: "the newest kernel is booted by default, and no menu waits for a key (its files: C04)", Needs: NeedSystem,
-		Looks:    "the versions of the kernels, and the boot loader's default and time-out",
-		Levels:   Levels{ImportImage: Warning, ImportSnapshot: Warning, EBSDirect: Warning},
-		Prevents: "no message: instances run an old kernel, or stop at the menu",
-		Fix:      "set GRUB_DEFAULT=0 and GRUB_TIMEOUT=1 in /etc/default/grub and run update-grub, or grubby --set-default of the newest kernel",
+		Looks:     "the versions of the kernels, and the boot loader's default and time-out",
+		Levels:    Levels{ImportImage: Warning, ImportSnapshot: Warning, EBSDirect: Warning},
+		Prevents:  "no message: instances run an old kernel, or stop at the menu",
+		Fix:       "set GRUB_DEFAULT=0 and GRUB_TIMEOUT=1 in /etc/default/grub and run update-grub, or grubby --set-default of the newest kernel",
+		Component: readiness,
 		look: func(_ context.Context, t *Target) ([]Seen, error) {
 			var seen []Seen
 			if kernels, k := t.Report.System.Kernels, t.kernel(); k != nil && kernels[0].Version != "" && k.Version != "" && kernels[0].Version != k.Version {

@@ -6,10 +6,11 @@ import "context"
 func clockAndAgents() Check {
 	return Check{
 		ID: "R14", Title: "a service sets the clock, and no tools of another hypervisor are installed", Needs: NeedSystem,
-		Looks:    "the units that are enabled, and the programs of hypervisors' tools",
-		Levels:   Levels{ImportImage: Warning, ImportSnapshot: Warning, EBSDirect: Warning},
-		Prevents: "no message: signed requests fail when the clock is wrong, and tools of another hypervisor may hang at the boot",
-		Fix:      "install chrony with the server 169.254.169.123 in a build, by a step of ExecuteBash, and remove VMware Tools or VirtualBox Guest Additions",
+		Looks:     "the units that are enabled, and the programs of hypervisors' tools",
+		Levels:    Levels{ImportImage: Warning, ImportSnapshot: Warning, EBSDirect: Warning},
+		Prevents:  "no message: signed requests fail when the clock is wrong, and tools of another hypervisor may hang at the boot",
+		Fix:       "install chrony with the server 169.254.169.123, and remove VMware Tools or VirtualBox Guest Additions",
+		Component: readiness, Parameter: "TimeServer",
 		look: func(_ context.Context, t *Target) ([]Seen, error) {
 			var seen []Seen
 			if !t.enabled("chrony", "chronyd", "systemd-timesyncd", "ntp", "ntpd", "ntpsec", "openntpd") {
@@ -24,7 +25,7 @@ func clockAndAgents() Check {
 					return nil, err
 				}
 				if there {
-					seen = append(seen, Seen{Where: tools.file, What: tools.name + " are installed", Fix: "uninstall them before the import"})
+					seen = append(seen, Seen{Where: tools.file, What: tools.name + " are installed", Fix: "uninstall them before the import", NoComponent: "their maker's own program uninstalls them"})
 				}
 			}
 			return seen, nil

@@ -9,10 +9,11 @@ import (
 func securityLabels() Check {
 	return Check{
 		ID: "R15", Title: "if SELinux enforces, its policy is there and files are labelled", Needs: NeedSystem,
-		Looks:    "/etc/selinux and /.autorelabel",
-		Levels:   Levels{ImportImage: Warning, ImportSnapshot: Warning, EBSDirect: Warning},
-		Prevents: "no message: services may not start, and nobody can log in",
-		Fix:      "touch /.autorelabel: the first boot labels all files, once and slowly",
+		Looks:     "/etc/selinux and /.autorelabel",
+		Levels:    Levels{ImportImage: Warning, ImportSnapshot: Warning, EBSDirect: Warning},
+		Prevents:  "no message: services may not start, and nobody can log in",
+		Fix:       "touch /.autorelabel: the first boot labels all files, once and slowly",
+		Component: readiness,
 		look: func(_ context.Context, t *Target) ([]Seen, error) {
 			if t.Report.System.SELinux != "enforcing" {
 				return nil, meaningless("SELinux does not enforce")
@@ -23,7 +24,8 @@ func securityLabels() Check {
 			}
 			if !policy {
 				return []Seen{{Where: "/etc/selinux", What: "SELINUX=enforcing, and no policy is installed", Prevents: "no message: systemd stops the boot, since it cannot load a policy",
-					Fix: "install selinux-policy-targeted, or set SELINUX=permissive", Level: Fatal}}, nil
+					Fix: "install selinux-policy-targeted, or set SELINUX=permissive", Level: Fatal,
+					NoComponent: "such a system does not start in a build either"}}, nil
 			}
 			relabel, err := t.exists("/.autorelabel")
 			switch {

@@ -16,6 +16,7 @@ func checkedFileSystems() Check {
 		Levels:   Levels{ImportImage: Warning, ImportSnapshot: Warning, EBSDirect: Warning},
 		Prevents: "FirstBootFailure",
 		Fix:      "let e2fsck -fy repair it, and look at what it says", Fixable: true,
+		NoComponent: "a file system cannot be repaired while the system runs from it",
 		look: func(ctx context.Context, t *Target) ([]Seen, error) {
 			if t.Disk.Info.Format != disk.Raw {
 				return nil, meaningless("e2fsck reads raw disks only")

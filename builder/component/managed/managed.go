@@ -1,5 +1,6 @@
 // Package managed holds component documents that come with Ingot. They have the names and the purposes of the components that Amazon
-// manages, so that recipes which use those work; what is in them is Ingot's own.
+// manages, so that recipes which use those work; what is in them is Ingot's own. ec2-readiness-linux is one that Amazon does not have: it mends what package
+// preflight finds in an image.
 //
 //	version, data, ok := managed.Lookup("update-linux")
 //

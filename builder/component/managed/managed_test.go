@@ -17,7 +17,7 @@ import (
 func TestList(t *testing.T) {
 	want := []string{
 		"amazon-cloudwatch-agent-linux", "apt-repository-test-linux", "aws-cli-version-2-linux", "chrony-time-configuration-test",
-		"docker-ce-linux", "ebs-volume-usage-test-linux", "go-stable-linux", "hello-world-linux", "hello-world-windows",
+		"docker-ce-linux", "ebs-volume-usage-test-linux", "ec2-readiness-linux", "go-stable-linux", "hello-world-linux", "hello-world-windows",
 		"powershell-lts-linux", "python-3-linux", "reboot-linux", "reboot-test-linux", "reboot-windows", "simple-boot-test-linux",
 		"update-linux", "update-windows", "validate-ssh-host-key-generation-linux", "validate-ssh-public-key-linux",
 		"yum-repository-test-linux",
