@@ -14,8 +14,8 @@ import (
 	"github.com/ingot-image/ingot/builder/policy"
 	"github.com/ingot-image/ingot/builder/recipe"
 	"github.com/ingot-image/ingot/disk/inspect"
+	"github.com/ingot-image/ingot/export"
 	"github.com/ingot-image/ingot/export/account"
-	"github.com/ingot-image/ingot/export/ami"
 	"github.com/ingot-image/ingot/export/distribution"
 	"github.com/ingot-image/ingot/export/preflight"
 	"github.com/ingot-image/ingot/export/vmimport"
@@ -155,6 +155,9 @@ func (d *distributor) check(ctx context.Context) error {
 	if d.become, err = become(c, target); err != nil {
 		return err
 	}
+	if err := validate(c, d.exported()); err != nil {
+		return err
+	}
 	return d.checkAccount(ctx)
 }
 
@@ -244,28 +247,22 @@ func (d *distributor) checkAccount(ctx context.Context) error {
 	if err := d.identify(ctx); err != nil {
 		return err
 	}
-	names, variables := map[string][]string{}, d.exported().Variables()
+	names, err := export.Names(d.exported(), c)
+	if err != nil {
+		return err
+	}
 	var public []string
 	var keys []vmimport.CopyKey
 	for _, p := range c.Distributions {
-		if p.Region == "" {
+		if p.Region == "" || p.AMI == nil {
 			continue
 		}
-		wanted := ""
-		if p.AMI != nil {
-			wanted = p.AMI.Name
-			if p.AMI.LaunchPermission.Public() {
-				public = append(public, p.Region)
-			}
-			if p.AMI.KMSKeyID != "" {
-				keys = append(keys, vmimport.CopyKey{Region: p.Region, KMSKeyID: p.AMI.KMSKeyID, Shared: p.AMI.LaunchPermission.Shared()})
-			}
+		if p.AMI.LaunchPermission.Public() {
+			public = append(public, p.Region)
 		}
-		name, err := ami.Name(wanted, variables)
-		if err != nil {
-			return err
+		if p.AMI.KMSKeyID != "" {
+			keys = append(keys, vmimport.CopyKey{Region: p.Region, KMSKeyID: p.AMI.KMSKeyID, Shared: p.AMI.LaunchPermission.Shared()})
 		}
-		names[p.Region] = []string{name}
 	}
 	findings, err := vmimport.Examine(ctx, d.config, vmimport.Needs{
 		Path: preflight.Path(c.Import.Path), Region: region, Bucket: c.Import.Bucket, Prefix: c.Import.Prefix, RoleName: c.Import.RoleName, KMSKeyID: c.Import.KMSKeyID,

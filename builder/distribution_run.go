@@ -210,15 +210,7 @@ func (d *distributor) exported() *export.Image {
 		Architecture: d.become.architecture, BootMode: d.become.bootMode, Tags: d.tags(),
 	}
 	if m := d.image.manifest; m != nil {
-		for _, b := range m.BlockDeviceMappings {
-			d := ami.BlockDevice{DeviceName: b.DeviceName, VirtualName: b.VirtualName, NoDevice: b.NoDevice}
-			if b.EBS != nil {
-				e := b.EBS
-				d.EBS = &ami.EBS{VolumeSize: e.VolumeSize, VolumeType: e.VolumeType, IOPS: e.IOPS, Throughput: e.Throughput,
-					DeleteOnTermination: e.DeleteOnTermination, Encrypted: e.Encrypted, KMSKeyID: e.KMSKeyID, SnapshotID: e.SnapshotID}
-			}
-			image.BlockDevices = append(image.BlockDevices, d)
-		}
+		image.BlockDevices = blockDevices(m.BlockDeviceMappings)
 	}
 	return image
 }

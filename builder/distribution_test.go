@@ -1,12 +1,17 @@
 package builder
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/ingot-image/ingot/builder/component"
+	"github.com/ingot-image/ingot/builder/recipe"
 	"github.com/ingot-image/ingot/builder/recipe/version"
+	"github.com/ingot-image/ingot/export"
 	"github.com/ingot-image/ingot/export/distribution"
 )
 
@@ -48,5 +53,62 @@ func TestPermitAccounts(t *testing.T) {
 		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)
 		}
+	}
+}
+
+// What only EC2's rules for registration know is told with its place in the file, all of it at once.
+func TestRegistrationMistakesHavePlaces(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "web.yaml")
+	text := `name: web
+semanticVersion: 1.0.0
+parentImage: debian-12
+blockDeviceMappings:
+  - deviceName: /dev/xvda
+    ebs: {volumeSize: 8}
+  - deviceName: /dev/sdb
+    ebs: {volumeSize: 8, volumeType: io2}
+distribution:
+  registration:
+    tpmSupport: v2.0
+    uefiData: vars.b64
+  distributions:
+    - folder: shelf
+    - region: eu-west-1
+      amiDistributionConfiguration:
+        name: web-{{ imagebuilder:buildDate:yyyy-MM-dd HH:mm }}
+        amiTags:
+          Build: "{{ imagebuilder:build }}"
+`
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := recipe.ReadDistribution(t.Context(), file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = validate(c, &export.Image{Name: "web", Version: "1.0.0/1", Date: time.Now(), Architecture: "x86_64", BootMode: "legacy-bios",
+		BlockDevices: blockDevices([]recipe.BlockDeviceMapping{{DeviceName: "/dev/xvda", EBS: &recipe.EBS{VolumeSize: 8}}, {DeviceName: "/dev/sdb", EBS: &recipe.EBS{VolumeSize: 8, VolumeType: "io2"}}})})
+	var problems component.Problems
+	if !errors.As(err, &problems) {
+		t.Fatal(err)
+	}
+	want := map[string]struct {
+		line    int
+		message string
+	}{
+		"blockDeviceMappings[1]":                                             {7, "iops is missing"},
+		"distribution.registration.tpmSupport":                               {11, "this one is to boot by legacy-bios"},
+		"distribution.registration.uefiData":                                 {12, "no such file"},
+		"distribution.distributions[1].amiDistributionConfiguration.name":    {17, "letters, digits"},
+		"distribution.distributions[1].amiDistributionConfiguration.amiTags": {19, "there is no variable"},
+	}
+	for _, p := range problems {
+		if w := want[p.Field]; p.File != file || p.Line != w.line || w.message == "" || !strings.Contains(p.Message, w.message) {
+			t.Errorf("%s; want line %d and %q", p, w.line, w.message)
+		}
+		delete(want, p.Field)
+	}
+	if len(want) > 0 {
+		t.Errorf("not told: %v", want)
 	}
 }

@@ -42,6 +42,9 @@ func (j *job) ready(ctx context.Context) error {
 	if len(regions) == 0 {
 		return nil
 	}
+	if err := validate(c, j.planned()); err != nil {
+		return err
+	}
 	if _, err := account.Load(ctx, account.Options{Region: regions[0]}); err != nil {
 		return fmt.Errorf("the recipe distributes the image to %s: %w; --no-distribute builds it without", regions[0], err)
 	}

@@ -1,6 +1,7 @@
 package export
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -131,17 +132,45 @@ func newRelease(image *Image, c *distribution.Configuration, o Options) (*releas
 	if len(regions) == 0 || len(image.Files) == 0 {
 		return nil, errors.New("no region, or no file")
 	}
-	if r.region = c.Import.Region; r.region == "" {
-		r.region = regions[0]
-	}
+	r.region = cmp.Or(c.Import.Region, regions[0])
 	r.home = o.Config.Copy()
 	r.home.Region = r.region
 	r.ec2 = ec2.NewFromConfig(r.home)
-	if err := r.registration(); err != nil {
-		return nil, err
+	return r, r.registration() // and not after the upload
+}
+
+// Validate tells what is wrong with the configuration, and with the recipe where the image has its volumes and tags from, as far as that can be told without
+// AWS: what EC2 would refuse after the upload. The error is joined of *distribution.Mistake.
+func Validate(image *Image, c *distribution.Configuration) error {
+	if len(c.Regions()) == 0 {
+		return nil
 	}
-	regional := ami.Options{Distributions: r.regions(), Variables: image.Variables(), Tags: image.Tags}
-	return r, errors.Join(r.ami.Validate(), regional.Validate()) // and not after the upload
+	return (&release{image: image, config: c, region: cmp.Or(c.Import.Region, c.Regions()[0])}).registration()
+}
+
+// Names are the names that the image's AMIs will have, by region: two in that of the import, if it is registered there to be copied there.
+func Names(image *Image, c *distribution.Configuration) (map[string][]string, error) {
+	r := &release{image: image, config: c, region: cmp.Or(c.Import.Region, c.Regions()[0])}
+	names := map[string][]string{}
+	for _, d := range r.regions() {
+		text := ""
+		if d.AMI != nil {
+			text = d.AMI.Name
+		}
+		name, err := ami.Name(text, image.Variables())
+		if err != nil {
+			return nil, err
+		}
+		names[d.Region] = []string{name}
+	}
+	if r.path() == distribution.ImportImage { // AWS names it
+		return names, nil
+	}
+	source, err := ami.SourceName(r.region, c.Import.KMSKeyID, r.regions(), image.Variables())
+	if source != names[r.region][0] {
+		names[r.region] = append(names[r.region], source)
+	}
+	return names, err
 }
 
 func (r *release) warn(err error) {
@@ -174,23 +203,26 @@ func (i *Image) Variables() ami.Variables {
 
 // registration is what the snapshot will be registered as, under the name that the region's configuration gives it.
 func (r *release) registration() error {
+	// A name that is none is a mistake here already, and not told twice below.
+	wrong := []error{ami.Options{Distributions: r.regions(), Variables: r.image.Variables(), Tags: r.image.Tags}.Validate()}
 	name, err := ami.SourceName(r.region, r.config.Import.KMSKeyID, r.regions(), r.image.Variables())
 	if err != nil {
-		return err
+		name = r.image.Name
 	}
 	uefiData, err := readUEFIData(r.config.Registration.UEFIData)
 	if err != nil {
-		return err
+		wrong = append(wrong, &distribution.Mistake{Field: "registration.uefiData", Err: err})
 	}
 	registration := r.config.Registration
 	registration.Architecture, registration.BootMode = r.image.Architecture, r.image.BootMode
 	r.ami = ami.RegisterOptions{
 		Name: name, Registration: registration, BlockDevices: r.image.BlockDevices, Tags: r.image.Tags, UEFIData: uefiData, Record: r.Book,
 	}
+	wrong = append(wrong, r.ami.Validate())
 	if first := r.regions()[0].AMI; first != nil {
 		r.ami.Description = first.Description
 	}
-	return nil
+	return errors.Join(wrong...)
 }
 
 // key names the record of the import, which is of one region and path.

@@ -262,16 +262,16 @@ func readUEFIData(path string) (string, error) {
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return "", fmt.Errorf("registration.uefiData: %w", err)
+		return "", err
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxUEFIData+1))
 	if err != nil {
-		return "", fmt.Errorf("registration.uefiData: %w", err)
+		return "", err
 	}
 	text := strings.TrimSpace(string(data))
 	if _, err := base64.StdEncoding.DecodeString(text); err != nil || len(text) > maxUEFIData {
-		return "", fmt.Errorf("registration.uefiData: %s is not at most %d characters of base64, as python-uefivars -o aws writes", path, maxUEFIData)
+		return "", fmt.Errorf("%s is not at most %d characters of base64, as python-uefivars -o aws writes", path, maxUEFIData)
 	}
 	return text, nil
 }

@@ -140,6 +140,10 @@ func (m mapping) configuration() *distribution.Configuration {
 		f.registration(&c.Registration)
 	}
 	m.checkTogether(c)
+	c.Origin = &distribution.Origin{File: m.r.file, Recipe: m.path != "", Places: map[string]distribution.Place{}}
+	for path, p := range m.r.positions {
+		c.Origin.Places[path] = distribution.Place{Line: p.line, Column: p.column}
+	}
 	return c
 }
 

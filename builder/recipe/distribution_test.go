@@ -85,6 +85,13 @@ func TestReadDistribution(t *testing.T) {
 		inRecipe += "  " + line
 	}
 	again, err := read(inRecipe)
+	for _, c := range []*distribution.Configuration{c, again} {
+		file, field, at := c.Locate(&distribution.Mistake{Region: "us-east-1", Field: "amiDistributionConfiguration.name"})
+		if at.Line == 0 || at != c.Origin.Places[strings.TrimSuffix(field, ".amiDistributionConfiguration.name")] || file != filepath.Join(dir, "distribution.yaml") {
+			t.Errorf("the second region is at %s, %s, %+v", file, field, at)
+		}
+		c.Origin = nil
+	}
 	if err != nil || !reflect.DeepEqual(again, c) {
 		t.Errorf("in a recipe: %+v, %v", again, err)
 	}

@@ -129,6 +129,7 @@ distribution:
 	check("tests", r.ImageTestsConfiguration, ImageTestsConfiguration{TimeoutMinutes: 60})
 	check("formats", r.Distribution.Formats, []Format{disk.VMDK, disk.Raw, disk.Qcow2, disk.VHD})
 	check("folder", r.Distribution.Folder, "out/images")
+	r.Distribution.Configuration.Origin = nil
 	check("distributions", r.Distribution.Configuration, &distribution.Configuration{Distributions: []distribution.Distribution{
 		{Region: "eu-central-1", AMI: &distribution.AMI{Name: "web {{ imagebuilder:buildDate }}"}}}})
 }

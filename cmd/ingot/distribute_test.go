@@ -134,6 +134,13 @@ func TestDistributePaths(t *testing.T) {
 	if all := c.requests(); len(all) != 0 {
 		t.Errorf("AWS was asked for %+v", all)
 	}
+	// Nor does one whose registration EC2 would refuse: that is a mistake of the file.
+	refused := s.write("refused.yaml", "registration:\n  bootMode: legacy-bios\n  uefiData: refused.yaml\ndistributions: [{region: eu-west-1, amiDistributionConfiguration: {amiTags: {B: '{{ build }}'}}}]\n")
+	_, stderr = s.run(2, "distribute", disk, "--distribution", refused, "--allow-untested")
+	expect(t, stderr, "refused.yaml:3:13: registration.uefiData: ", "refused.yaml:4:", "distributions[0].amiDistributionConfiguration.amiTags: ", "nothing was changed")
+	if all := c.requests(); len(all) != 0 {
+		t.Errorf("AWS was asked for %+v", all)
+	}
 	s.run(0, "aws", "setup", "--yes")
 
 	// From the sixth part on the server takes its time.

@@ -314,10 +314,10 @@ func TestACopyThatTakesTooLong(t *testing.T) {
 
 func TestValidateDistributions(t *testing.T) {
 	for want, d := range map[string][]distribution.Distribution{
-		"eu-west-1: the region is named twice":            {{Region: home}, {Region: home}},
-		`eu-west-1: name "a" of the AMI has 1 characters`: {{Region: home, AMI: &distribution.AMI{Name: "a"}}},
-		"amiTags: tag A: expand":                          {{Region: home, AMI: &distribution.AMI{AMITags: map[string]string{"A": "{{ b }}"}}}},
-		"begins with aws:":                                {{Region: home, AMI: &distribution.AMI{AMITags: map[string]string{"aws:a": ""}}}},
+		"eu-west-1: region: the region is named twice":                                       {{Region: home}, {Region: home}},
+		`eu-west-1: amiDistributionConfiguration.name: name "a" of the AMI has 1 characters`: {{Region: home, AMI: &distribution.AMI{Name: "a"}}},
+		"amiTags: tag A: expand": {{Region: home, AMI: &distribution.AMI{AMITags: map[string]string{"A": "{{ b }}"}}}},
+		"begins with aws:":       {{Region: home, AMI: &distribution.AMI{AMITags: map[string]string{"aws:a": ""}}}},
 		"an encrypted AMI cannot be public": {{Region: home, AMI: &distribution.AMI{KMSKeyID: "k",
 			LaunchPermission: &distribution.LaunchPermission{UserGroups: []string{"all"}}}}},
 	} {

@@ -81,26 +81,38 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Validate tells all that is wrong with the configuration without asking anybody, so that it is worth calling before a build.
+// Validate tells all that is wrong with the configuration without asking anybody, so that it is worth calling before a build. The error is joined of
+// *distribution.Mistake.
 func (o Options) Validate() error {
 	o = o.withDefaults()
 	var wrong []error
 	seen := map[string]bool{}
 	for _, d := range o.Distributions {
-		mistake := func(is bool, text string, arguments ...any) {
-			if is {
-				wrong = append(wrong, fmt.Errorf("%s: %w", d.Region, fmt.Errorf(text, arguments...)))
+		mistake := func(field string, err error) {
+			if err != nil {
+				wrong = append(wrong, &distribution.Mistake{Region: d.Region, Field: field, Err: err})
 			}
 		}
-		mistake(seen[d.Region], "the region is named twice")
+		if seen[d.Region] {
+			mistake("region", errors.New("the region is named twice"))
+		}
 		seen[d.Region] = true
 		_, err := Name(d.AMI.Name, o.Variables)
-		mistake(err != nil, "%w", err)
-		t, err := o.amiTags(d.AMI)
-		err = errors.Join(err, checkTags(t))
-		mistake(err != nil, "amiTags: %w", err)
-		mistake(len([]rune(d.AMI.Description)) > maxDescription, "description has more than %d characters", maxDescription)
-		mistake(public(d.AMI.LaunchPermission) && d.AMI.KMSKeyID != "", "an encrypted AMI cannot be public; remove kmsKeyId or the user group all")
+		mistake("amiDistributionConfiguration.name", err)
+		own, err := ExpandTags(d.AMI.AMITags, o.Variables)
+		if err == nil {
+			err = checkTags(own)
+		}
+		if all, _ := o.amiTags(d.AMI); err == nil && len(all) > maxTags {
+			err = fmt.Errorf("with the image's own there are %d tags; a resource has at most %d", len(all), maxTags)
+		}
+		mistake("amiDistributionConfiguration.amiTags", err)
+		if len([]rune(d.AMI.Description)) > maxDescription {
+			mistake("amiDistributionConfiguration.description", fmt.Errorf("it has more than %d characters", maxDescription))
+		}
+		if public(d.AMI.LaunchPermission) && d.AMI.KMSKeyID != "" {
+			mistake("amiDistributionConfiguration.launchPermission", errors.New("an encrypted AMI cannot be public; remove kmsKeyId or the user group all"))
+		}
 	}
 	return errors.Join(wrong...)
 }

@@ -1,6 +1,7 @@
 package ami
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -57,30 +58,41 @@ const maxUEFIData = 64 << 10
 // maxDescription is how long an AMI's description may be, in characters.
 const maxDescription = 255
 
-// Validate tells all that EC2 would refuse. It asks nobody, and so is worth calling before an upload, when SnapshotID is not known yet.
+// Validate tells all that EC2 would refuse. It asks nobody, and so is worth calling before an upload, when SnapshotID is not known yet. The error is joined
+// of *distribution.Mistake, whose fields are those of a configuration and a recipe; name is that of the AMI.
 func (o RegisterOptions) Validate() error {
 	r := o.Registration
 	_, volumes := mappings(rootDevice(r.RootDeviceName, o.BlockDevices), "snap-later", o.VolumeSizeGiB, o.BlockDevices)
-	wrong := []error{checkName(o.Name), checkTags(o.Tags), volumes}
-	mistake := func(is bool, text string, arguments ...any) {
-		if is {
-			wrong = append(wrong, fmt.Errorf(text, arguments...))
+	wrong := []error{volumes}
+	mistake := func(field string, err error) {
+		if err != nil {
+			wrong = append(wrong, &distribution.Mistake{Field: field, Err: err})
 		}
 	}
+	refuse := func(is bool, field, text string, arguments ...any) {
+		if is {
+			mistake("registration."+field, fmt.Errorf(text, arguments...))
+		}
+	}
+	mistake("name", checkName(o.Name))
+	mistake("amiTags", checkTags(o.Tags))
+	if len([]rune(o.Description)) > maxDescription {
+		mistake("description", fmt.Errorf("it has more than %d characters", maxDescription))
+	}
 	uefi := r.BootMode == "uefi" || r.BootMode == "uefi-preferred"
-	mistake(len([]rune(o.Description)) > maxDescription, "description has more than %d characters", maxDescription)
-	mistake(r.Architecture != "x86_64" && r.Architecture != "arm64", "architecture %q is neither x86_64 nor arm64", r.Architecture)
-	mistake(r.BootMode != "" && r.BootMode != "legacy-bios" && !uefi, "bootMode %q is none of legacy-bios, uefi, uefi-preferred", r.BootMode)
-	mistake(r.Architecture == "arm64" && r.BootMode != "" && r.BootMode != "uefi", "bootMode is %s; instances with arm64 boot by uefi only", r.BootMode)
-	mistake(r.IMDSSupport != "" && r.IMDSSupport != "v2.0" && r.IMDSSupport != "none", "imdsSupport %q is neither v2.0 nor none", r.IMDSSupport)
-	mistake(r.TPMSupport != "" && r.TPMSupport != "v2.0", "tpmSupport %q is not v2.0", r.TPMSupport)
-	mistake(r.TPMSupport != "" && r.BootMode != "uefi", "tpmSupport needs bootMode uefi")
-	mistake(r.RootDeviceName != "" && !strings.HasPrefix(r.RootDeviceName, "/dev/"), "rootDeviceName %q does not begin with /dev/", r.RootDeviceName)
+	refuse(r.Architecture != "x86_64" && r.Architecture != "arm64", "architecture", "%q is neither x86_64 nor arm64", r.Architecture)
+	refuse(r.BootMode != "" && r.BootMode != "legacy-bios" && !uefi, "bootMode", "%q is none of legacy-bios, uefi, uefi-preferred", r.BootMode)
+	refuse(r.Architecture == "arm64" && r.BootMode != "" && r.BootMode != "uefi", "bootMode", "it is %s; instances with arm64 boot by uefi only", r.BootMode)
+	refuse(r.IMDSSupport != "" && r.IMDSSupport != "v2.0" && r.IMDSSupport != "none", "imdsSupport", "%q is neither v2.0 nor none", r.IMDSSupport)
+	refuse(r.TPMSupport != "" && r.TPMSupport != "v2.0", "tpmSupport", "%q is not v2.0", r.TPMSupport)
+	refuse(r.TPMSupport != "" && r.BootMode != "uefi", "tpmSupport", "it needs an AMI that boots by uefi, and this one is to boot by %s; set bootMode: uefi if the disk can, or remove this",
+		cmp.Or(r.BootMode, "EC2's default"))
+	refuse(r.RootDeviceName != "" && !strings.HasPrefix(r.RootDeviceName, "/dev/"), "rootDeviceName", "%q does not begin with /dev/", r.RootDeviceName)
 	if o.UEFIData != "" {
 		data, err := base64.StdEncoding.DecodeString(o.UEFIData)
-		mistake(err != nil, "uefiData is not base64")
-		mistake(len(data) > maxUEFIData, "uefiData has %d bytes; EC2 takes %d", len(data), maxUEFIData)
-		mistake(!uefi, "uefiData needs bootMode uefi or uefi-preferred")
+		refuse(err != nil, "uefiData", "it is not base64")
+		refuse(len(data) > maxUEFIData, "uefiData", "it has %d bytes; EC2 takes %d", len(data), maxUEFIData)
+		refuse(!uefi, "uefiData", "it needs an AMI that boots by uefi or uefi-preferred, and this one is to boot by %s", cmp.Or(r.BootMode, "EC2's default"))
 	}
 	return errors.Join(wrong...)
 }

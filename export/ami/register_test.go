@@ -167,20 +167,20 @@ func TestRegisterANameThatIsTaken(t *testing.T) {
 
 func TestValidateRegistration(t *testing.T) {
 	for want, change := range map[string]func(*RegisterOptions){
-		"tpmSupport needs bootMode uefi": func(o *RegisterOptions) { o.Registration.BootMode = "uefi-preferred" },
+		"registration.tpmSupport: it needs an AMI that boots by uefi": func(o *RegisterOptions) { o.Registration.BootMode = "uefi-preferred" },
 		"boot by uefi only": func(o *RegisterOptions) {
 			o.Registration.Architecture, o.Registration.BootMode = "arm64", "legacy-bios"
 		},
-		`architecture "i386" is neither`:  func(o *RegisterOptions) { o.Registration.Architecture = "i386" },
-		`bootMode "bios" is none of`:      func(o *RegisterOptions) { o.Registration.BootMode = "bios" },
-		`imdsSupport "v1.0" is neither`:   func(o *RegisterOptions) { o.Registration.IMDSSupport = "v1.0" },
-		`tpmSupport "v1.2" is not v2.0`:   func(o *RegisterOptions) { o.Registration.TPMSupport = "v1.2" },
-		"uefiData is not base64":          func(o *RegisterOptions) { o.UEFIData = "!" },
-		"uefiData needs bootMode":         func(o *RegisterOptions) { o.Registration.BootMode = "legacy-bios" },
-		`"sda" does not begin with /dev/`: func(o *RegisterOptions) { o.Registration.RootDeviceName = "sda" },
-		"description has more than 255":   func(o *RegisterOptions) { o.Description = strings.Repeat("ä", 256) },
-		"begins with aws:":                func(o *RegisterOptions) { o.Tags = map[string]string{"aws:x": ""} },
-		"(/dev/sda1): the device is mapped": func(o *RegisterOptions) {
+		`registration.architecture: "i386" is neither`: func(o *RegisterOptions) { o.Registration.Architecture = "i386" },
+		`registration.bootMode: "bios" is none of`:     func(o *RegisterOptions) { o.Registration.BootMode = "bios" },
+		`registration.imdsSupport: "v1.0" is neither`:  func(o *RegisterOptions) { o.Registration.IMDSSupport = "v1.0" },
+		`registration.tpmSupport: "v1.2" is not v2.0`:  func(o *RegisterOptions) { o.Registration.TPMSupport = "v1.2" },
+		"registration.uefiData: it is not base64":      func(o *RegisterOptions) { o.UEFIData = "!" },
+		"registration.uefiData: it needs an AMI":       func(o *RegisterOptions) { o.Registration.BootMode = "legacy-bios" },
+		`"sda" does not begin with /dev/`:              func(o *RegisterOptions) { o.Registration.RootDeviceName = "sda" },
+		"description: it has more than 255":            func(o *RegisterOptions) { o.Description = strings.Repeat("ä", 256) },
+		"begins with aws:":                             func(o *RegisterOptions) { o.Tags = map[string]string{"aws:x": ""} },
+		"blockDeviceMappings[5]: /dev/sda1: the device is mapped": func(o *RegisterOptions) {
 			o.BlockDevices = append(o.BlockDevices, BlockDevice{DeviceName: "/dev/sda1"})
 		},
 		"it is the root device": func(o *RegisterOptions) {

@@ -7,6 +7,8 @@ import (
 
 	sdk "github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/ingot-image/ingot/export/distribution"
 )
 
 // BlockDevice is one entry of a recipe's block device mappings (EC2 Image Builder's InstanceBlockDeviceMapping).
@@ -127,13 +129,16 @@ func (e EBS) mapping() *types.EbsBlockDevice {
 
 // mappings makes the block device mappings of an AMI: the root device with the image's snapshot first, then the recipe's other ones in order.
 func mappings(root, snapshotID string, size int64, devices []BlockDevice) ([]types.BlockDeviceMapping, error) {
-	volume := EBS{VolumeType: "gp3"}
+	volume, rootField := EBS{VolumeType: "gp3"}, "blockDeviceMappings"
 	var wrong []error
 	others := []types.BlockDeviceMapping{}
 	seen := map[string]bool{}
 	for i, d := range devices {
 		mistake := func(err error) {
-			wrong = append(wrong, fmt.Errorf("blockDeviceMappings[%d] (%s): %w", i, d.DeviceName, err))
+			if d.DeviceName != "" {
+				err = fmt.Errorf("%s: %w", d.DeviceName, err)
+			}
+			wrong = append(wrong, &distribution.Mistake{Field: fmt.Sprintf("blockDeviceMappings[%d]", i), Err: err})
 		}
 		isRoot := d.DeviceName == root || slices.Contains(rootDevices, d.DeviceName)
 		name := d.DeviceName
@@ -156,7 +161,7 @@ func mappings(root, snapshotID string, size int64, devices []BlockDevice) ([]typ
 		case isRoot && (d.NoDevice != "" || d.VirtualName != ""):
 			mistake(errors.New("it is the root device and needs a volume"))
 		case isRoot && d.EBS != nil:
-			volume = *d.EBS
+			volume, rootField = *d.EBS, fmt.Sprintf("blockDeviceMappings[%d]", i)
 		case isRoot:
 		case d.EBS != nil:
 			e := *d.EBS
@@ -179,7 +184,7 @@ func mappings(root, snapshotID string, size int64, devices []BlockDevice) ([]typ
 	volume.SnapshotID, volume.Encrypted, volume.KMSKeyID = snapshotID, nil, "" // the image's snapshot is what it is
 	volume.VolumeSize = max(volume.VolumeSize, int(size))
 	if err := volume.check(true); err != nil {
-		wrong = append(wrong, fmt.Errorf("root device %s: %w", root, err))
+		wrong = append(wrong, &distribution.Mistake{Field: rootField, Err: fmt.Errorf("root device %s: %w", root, err)})
 	}
 	return append([]types.BlockDeviceMapping{{DeviceName: &root, Ebs: volume.mapping()}}, others...), errors.Join(wrong...)
 }

@@ -20,6 +20,8 @@ type Configuration struct {
 	Registration Registration `json:"registration"`
 	// Policy is a file with what an image must be to be distributed at all, "" for none. It is Ingot's own.
 	Policy string `json:"distributionPolicy,omitempty"`
+	// Origin is where it was read from, nil for nowhere.
+	Origin *Origin `json:"-"`
 }
 
 // Regions are the names of the regions among the distributions, in order.

@@ -1,0 +1,48 @@
+package builder
+
+import (
+	"cmp"
+
+	"github.com/ingot-image/ingot/builder/component"
+	"github.com/ingot-image/ingot/builder/recipe"
+	"github.com/ingot-image/ingot/export"
+	"github.com/ingot-image/ingot/export/ami"
+	"github.com/ingot-image/ingot/export/distribution"
+)
+
+// validate finds what EC2 would refuse after the upload. The error is component.Problems, with the places in the file of the configuration.
+func validate(c *distribution.Configuration, image *export.Image) error {
+	err := export.Validate(image, c)
+	mistakes, ok := distribution.Mistakes(err)
+	if !ok {
+		return err
+	}
+	var problems component.Problems
+	for _, m := range mistakes {
+		file, field, at := c.Locate(m)
+		problems = append(problems, component.Problem{File: file, Line: at.Line, Column: at.Column, Field: field, Message: m.Err.Error()})
+	}
+	return problems.Err()
+}
+
+// planned is the image that will be built, as far as it is known before: it boots by what the recipe says, or by any firmware.
+func (j *job) planned() *export.Image {
+	r := j.plan.Distribution.Configuration.Registration
+	return &export.Image{Name: j.plan.Name, Version: j.version(), Build: "1", Date: j.started, BlockDevices: blockDevices(j.plan.BlockDeviceMappings), Tags: j.plan.AMITags,
+		Architecture: cmp.Or(r.Architecture, "x86_64"), BootMode: cmp.Or(r.BootMode, "uefi")}
+}
+
+// blockDevices are the recipe's, as package ami takes them.
+func blockDevices(mappings []recipe.BlockDeviceMapping) []ami.BlockDevice {
+	var devices []ami.BlockDevice
+	for _, b := range mappings {
+		d := ami.BlockDevice{DeviceName: b.DeviceName, VirtualName: b.VirtualName, NoDevice: b.NoDevice}
+		if b.EBS != nil {
+			e := b.EBS
+			d.EBS = &ami.EBS{VolumeSize: e.VolumeSize, VolumeType: e.VolumeType, IOPS: e.IOPS, Throughput: e.Throughput,
+				DeleteOnTermination: e.DeleteOnTermination, Encrypted: e.Encrypted, KMSKeyID: e.KMSKeyID, SnapshotID: e.SnapshotID}
+		}
+		devices = append(devices, d)
+	}
+	return devices
+}
