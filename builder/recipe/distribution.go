@@ -72,6 +72,9 @@ func ReadDistribution(ctx context.Context, file string) (*distribution.Configura
 	}
 	var c *distribution.Configuration
 	if m := root.mapping("", nil); slices.ContainsFunc([]string{"parentImage", "semanticVersion", "distribution"}, func(key string) bool { _, ok := m.at(key); return ok }) {
+		if f, ok := m.at("blockDeviceMappings"); ok && f.node.Kind == sequenceKind {
+			f.list("", 100) // for their places: what EC2 refuses of them is found out later
+		}
 		if c = m.distribution("distribution").Configuration; c == nil {
 			root.problem("the recipe's distribution names no place", "add distributions to it, or give a distribution configuration of its own")
 		}
