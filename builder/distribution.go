@@ -121,6 +121,10 @@ func (b *Builder) outgoing(ctx context.Context, o DistributeOptions) (*outgoing,
 	if err != nil {
 		return nil, err
 	}
+	seen, err := export.See(path)
+	if err != nil {
+		return nil, err
+	}
 	d, err := disk.Open(ctx, path, disk.OpenOptions{TempDir: b.Home})
 	if err != nil {
 		return nil, err
@@ -141,7 +145,7 @@ func (b *Builder) outgoing(ctx context.Context, o DistributeOptions) (*outgoing,
 	if err != nil {
 		return nil, err
 	}
-	out.files = []export.ImageFile{{Path: path, Format: format, SHA256: sum, Size: size}}
+	out.files = []export.ImageFile{{Path: path, Format: format, SHA256: sum, Size: size, Seen: seen}}
 	return out, nil
 }
 

@@ -64,8 +64,12 @@ func (d *distributor) verify(ctx context.Context) error {
 	if d.image.manifest == nil {
 		return nil // the digest of somebody's file was computed just now
 	}
-	for _, f := range d.image.files {
+	for i, f := range d.image.files {
 		d.tell(Event{Type: Progress, Detail: "verify " + filepath.Base(f.Path)})
+		var err error
+		if d.image.files[i].Seen, err = export.See(f.Path); err != nil {
+			return err
+		}
 		sum, _, err := disk.Digest(ctx, f.Path)
 		if err != nil {
 			return err

@@ -38,6 +38,8 @@ type ImageFile struct {
 	Format disk.Format
 	SHA256 string // HEX
 	Size   int64  // in bytes
+	// Seen is what the file was before SHA256 was computed and the image was checked: one that has changed since is not uploaded. Zero: nobody looked.
+	Seen Seen
 }
 
 // Event tells how far a distribution is.

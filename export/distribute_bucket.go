@@ -115,9 +115,16 @@ func (r *release) upload(ctx context.Context, client s3.API, object s3.Object, s
 		return err
 	}
 	defer f.Close()
+	if err := source.opened(f); err != nil {
+		return err
+	}
 	u := s3.Uploader{Client: client, Record: r.Book, Progress: func(done, total int64) {
 		r.event(Event{Region: r.region, Doing: "upload", Done: done, Total: total, Bytes: true})
 	}}
 	_, err = u.Upload(ctx, object, f, source.Size, "sha256:"+source.SHA256)
+	if changed := source.opened(f); changed != nil {
+		r.clear(ctx) // nobody will go on with these parts: the file is of another image now
+		return changed
+	}
 	return err
 }

@@ -3,6 +3,7 @@ package export
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -165,7 +166,7 @@ func (r *release) vmdk(ctx context.Context) (*ImageFile, int64, error) {
 			return &r.image.Files[i], info.VirtualSize, nil
 		}
 	}
-	d, err := disk.Open(ctx, r.image.Files[0].Path, disk.OpenOptions{TempDir: r.TempDir})
+	d, err := r.open(ctx)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -191,9 +192,22 @@ func (r *release) vmdk(ctx context.Context) (*ImageFile, int64, error) {
 	return &ImageFile{Path: path, Format: disk.VMDK, SHA256: sum, Size: size}, d.Size(), nil
 }
 
+// open opens the image's disk, which is the one that was checked. Changes after this its readers notice.
+func (r *release) open(ctx context.Context) (*disk.Disk, error) {
+	d, err := disk.Open(ctx, r.image.Files[0].Path, disk.OpenOptions{TempDir: r.TempDir})
+	if err != nil {
+		return nil, err
+	}
+	if err := r.image.Files[0].unchanged(); err != nil {
+		d.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
 // ebsDirect writes the disk's blocks into a snapshot.
 func (r *release) ebsDirect(ctx context.Context) (*imported, error) {
-	d, err := disk.Open(ctx, r.image.Files[0].Path, disk.OpenOptions{TempDir: r.TempDir})
+	d, err := r.open(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -208,11 +222,17 @@ func (r *release) ebsDirect(ctx context.Context) (*imported, error) {
 		r.warn(fmt.Errorf("the upload is whole: %w", err))
 	}
 	out, err := direct.Upload(ctx, direct.NewClient(r.home), used, direct.Options{
-		Parent: parent, Encrypted: in.Encrypt || in.KMSKeyID != "", KMSKeyID: in.KMSKeyID, Description: r.image.Name + " " + r.image.Version, Tags: r.image.Tags,
+		Parent: parent, WriteZeros: in.WriteZeros, Encrypted: in.Encrypt || in.KMSKeyID != "", KMSKeyID: in.KMSKeyID, Description: r.image.Name + " " + r.image.Version, Tags: r.image.Tags,
 		Record: r.Book, Describe: r.ec2, Keys: kms.NewFromConfig(r.home), Poll: r.Poll, Progress: func(done, total int64) {
 			r.event(Event{Region: r.region, Doing: "upload", Done: done, Total: total, Bytes: true})
 		},
 	})
+	if changed := r.image.Files[0].unchanged(); changed != nil {
+		if err == nil { // one that is not complete AWS gives up by itself
+			changed = errors.Join(changed, r.deleteSnapshot(ctx, out.ID, ""))
+		}
+		return nil, changed
+	}
 	if err != nil {
 		return nil, err
 	}

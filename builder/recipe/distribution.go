@@ -16,7 +16,7 @@ import (
 // The keys of a distribution configuration (CreateDistributionConfiguration), and Ingot's own beside them.
 var (
 	configurationKeys = []string{"name", "description", "distributions", "tags", "import", "registration", "distributionPolicy"}
-	importKeys        = []string{"path", "region", "bucket", "prefix", "roleName", "encrypted", "kmsKeyId", "licenseType", "usageOperation", "platform"}
+	importKeys        = []string{"path", "region", "bucket", "prefix", "roleName", "encrypted", "kmsKeyId", "writeZeros", "licenseType", "usageOperation", "platform"}
 	registrationKeys  = []string{"architecture", "bootMode", "rootDeviceName", "enaSupport", "imdsSupport", "tpmSupport", "uefiData"}
 )
 
@@ -165,6 +165,10 @@ func (f field) readImport(c *distribution.Configuration) {
 		m.text(key, to)
 	}
 	m.boolean("encrypted", &i.Encrypt)
+	m.boolean("writeZeros", &i.WriteZeros)
+	if f, ok := m.at("writeZeros"); ok && i.Path != distribution.EBSDirect {
+		f.problem("is for the path ebs-direct only", "set path: ebs-direct, or remove it")
+	}
 	if f, ok := m.at("licenseType"); ok {
 		i.LicenseType, _ = word(f, []string{"AWS", "BYOL"})
 	}

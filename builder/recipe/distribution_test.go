@@ -115,6 +115,7 @@ func TestDistributionMistakes(t *testing.T) {
 		{"public and encrypted", "distributions: [{region: eu-west-1, amiDistributionConfiguration: {kmsKeyId: k, launchPermission: {userGroups: [all]}}}]\n", "distributions[0].amiDistributionConfiguration.launchPermission", "cannot be public"},
 		{"import elsewhere", "distributions: [{region: eu-west-1}]\nimport: {region: us-east-1}\n", "import.region", "not among the distributions"},
 		{"license", "distributions: [{region: eu-west-1}]\nimport: {path: ebs-direct, licenseType: BYOL}\n", "import.licenseType", "import-image only"},
+		{"zeros", "distributions: [{region: eu-west-1}]\nimport: {writeZeros: true}\n", "import.writeZeros", "ebs-direct only"},
 		{"uefi-preferred", "distributions: [{region: eu-west-1}]\nimport: {path: import-image}\nregistration: {bootMode: uefi-preferred}\n", "registration", "does not take"},
 		{"tpm", "distributions: [{region: eu-west-1}]\nregistration: {bootMode: legacy-bios, tpmSupport: v2.0}\n", "registration.tpmSupport", "needs bootMode uefi"},
 		{"arm", "distributions: [{region: eu-west-1}]\nregistration: {bootMode: legacy-bios, architecture: arm64}\n", "registration.bootMode", "uefi only"},

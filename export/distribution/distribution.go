@@ -155,6 +155,8 @@ type Import struct {
 	RoleName string `json:"roleName,omitempty"` // default vmimport
 	KMSKeyID string `json:"kmsKeyId,omitempty"` // the snapshot is encrypted with it
 	Encrypt  bool   `json:"encrypted,omitempty"`
+	// WriteZeros is EBSDirect's: blocks of zeros are written too, where the snapshot is not encrypted. Into one that is they always are.
+	WriteZeros bool `json:"writeZeros,omitempty"`
 	// LicenseType, UsageOperation and Platform are ImportImage's.
 	LicenseType    string `json:"licenseType,omitempty"` // AWS, BYOL
 	UsageOperation string `json:"usageOperation,omitempty"`

@@ -52,7 +52,25 @@ func Open(dir string) (*Book, error) {
 		}
 		return nil, fmt.Errorf("open record %s: %w", dir, err)
 	}
-	return &Book{dir: dir, lock: f}, nil
+	b := &Book{dir: dir, lock: f}
+	if err := b.sweep(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open record %s: %w", dir, err), f.Close())
+	}
+	return b, nil
+}
+
+// newFiles begins the names of files that Put has not finished.
+const newFiles = ".new-"
+
+// sweep removes what a process that was killed while it wrote has left: nobody else has the record open.
+func (b *Book) sweep() error {
+	entries, err := os.ReadDir(b.dir)
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), newFiles) {
+			err = errors.Join(err, os.Remove(filepath.Join(b.dir, e.Name())))
+		}
+	}
+	return err
 }
 
 // Close lets others open the record.
@@ -83,7 +101,7 @@ func (b *Book) Put(key string, v any) error {
 	if err != nil {
 		return fmt.Errorf("write record: %w", err)
 	}
-	f, err := os.CreateTemp(b.dir, ".new-*")
+	f, err := os.CreateTemp(b.dir, newFiles+"*")
 	if err != nil {
 		return fmt.Errorf("write record: %w", err)
 	}
