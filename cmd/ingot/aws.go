@@ -37,7 +37,7 @@ func newAWSSetup() *cobra.Command {
 		Long: `Setup makes what VM Import/Export needs of an AWS account: a bucket in the region, closed to the public, encrypted, whose
 temporary objects are deleted after 7 days; and the service role vmimport with its trust and policy, as AWS documents them.
 
-It looks at what is there, shows every step with the policies as they will be, and asks. What is there and right is left as it
+It looks at what is there, shows every step with the policies as they will be, what is added to one that is there marked with +, and asks. What is there and right is left as it
 is; what lacks something gets it added; nothing is deleted. Run it again whenever you like. --yes does not ask; without it and
 without a terminal nothing is changed.
 Exit status: 0 done or nothing to do, 1 it failed, 2 nothing was changed: not confirmed, or something stands in the way.`,
@@ -91,13 +91,41 @@ func printSetup(w io.Writer, p *vmimport.SetupPlan) {
 	fmt.Fprintf(w, "Account %s, region %s\n", p.AccountID, p.Region)
 	for _, s := range p.Steps {
 		fmt.Fprintf(w, "%-6s  %s: %s\n", s.State, printable(s.What), printable(s.Detail))
-		for line := range strings.Lines(s.Document) {
-			fmt.Fprintf(w, "          %s\n", printable(strings.TrimRight(line, "\n")))
+		for _, line := range changed(s.Before, s.Document) {
+			fmt.Fprintf(w, "        %s\n", printable(line))
 		}
 	}
 	if len(p.Changes()) == 0 && len(p.Wrong()) == 0 {
 		fmt.Fprintln(w, "Everything is there.")
 	}
+}
+
+// changed are the lines of a document as it will be, those that are new beginning with "+ ", those that go with "- ", the others with two spaces. Without a
+// document before they all begin with spaces. Statements are only added, so that what is new is one piece.
+func changed(before, after string) (lines []string) {
+	old, now := strings.Split(before, "\n"), strings.Split(after, "\n")
+	if after == "" {
+		return nil
+	}
+	head, tail := len(now), 0
+	if before != "" {
+		for head = 0; head < min(len(old), len(now)) && old[head] == now[head]; head++ {
+		}
+		for tail = 0; tail < min(len(old), len(now))-head && old[len(old)-1-tail] == now[len(now)-1-tail]; tail++ {
+		}
+	}
+	mark := func(sign string, some []string) {
+		for _, line := range some {
+			lines = append(lines, sign+" "+line)
+		}
+	}
+	mark(" ", now[:head])
+	if before != "" {
+		mark("-", old[head:len(old)-tail])
+		mark("+", now[head:len(now)-tail])
+		mark(" ", now[len(now)-tail:])
+	}
+	return lines
 }
 
 // errNotConfirmed is the answer no.

@@ -169,7 +169,7 @@ func (d *policyDocument) trusts(region string) (why string, sure bool) {
 	case perhaps:
 		return fmt.Sprintf("its trust asks for %s, which cannot be checked here", strings.Join(open, ", ")), false
 	case denied:
-		return "its trust denies " + service, true
+		return trustDenied + service, true
 	}
 	for _, s := range d.Statement { // one that would trust, but for its conditions
 		if s.Effect == "Allow" && anyMatch(s.Action, "sts:assumerole", true) && principalIs(s.Principal, service) {
@@ -184,6 +184,9 @@ func (d *policyDocument) trusts(region string) (why string, sure bool) {
 	}
 	return "it does not trust " + service, true
 }
+
+// trustDenied begins what is said of a trust with a denial.
+const trustDenied = "its trust denies "
 
 func principalIs(raw json.RawMessage, name string) bool {
 	var all string

@@ -45,6 +45,10 @@ func (e *examination) bucket(ctx context.Context) {
 			fmt.Sprintf("name a bucket in %s, or import into %s", e.Region, region)))
 		return
 	}
+	if other, err := anothers(ctx, client, e.Bucket, e.accountID); err == nil && other {
+		e.add(failed(f, preflight.Warning, where, "the bucket is another account's, who may read and change what is imported", "",
+			fmt.Sprintf("use one of account %s; else that bucket's own policy must let you write and the role %s read", e.accountID, e.RoleName)))
+	}
 	e.writable(ctx, client, f)
 	e.leftovers(ctx, client, f)
 	if encryption, err := client.GetBucketEncryption(ctx, &s3.GetBucketEncryptionInput{Bucket: &e.Bucket}); err == nil && encryption.ServerSideEncryptionConfiguration != nil {

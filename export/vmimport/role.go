@@ -208,6 +208,37 @@ func (r *role) rights() (all rights, err error) {
 	return all, nil
 }
 
+// blocked tells what of a role's wants no further policy allows, and why.
+func (r *role) blocked(all []want, c requestContext) (why []string, err error) {
+	rights, err := r.rights()
+	if err != nil {
+		return nil, err
+	}
+	var denies, outside []string
+	for _, w := range all {
+		for _, resource := range w.resources {
+			for _, action := range w.actions {
+				if verdict, _ := decide(rights.identity, action, resource, c); verdict == denied {
+					denies = append(denies, action)
+				}
+				if rights.boundary == nil {
+					continue
+				}
+				if verdict, _ := decide(rights.boundary, action, resource, c); verdict <= notAllowed {
+					outside = append(outside, action)
+				}
+			}
+		}
+	}
+	if len(denies) > 0 {
+		why = append(why, "a policy of the role denies it "+strings.Join(denies, ", "))
+	}
+	if len(outside) > 0 {
+		why = append(why, "its permissions boundary does not hold "+strings.Join(outside, ", "))
+	}
+	return why, nil
+}
+
 func (r rights) decide(action, resource string, c requestContext) (decision, []string) {
 	result, open := decide(r.identity, action, resource, c)
 	if r.boundary != nil {

@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 
 	"github.com/ingot-image/ingot/export/account"
@@ -41,6 +43,7 @@ type Step struct {
 	What     string `json:"what"`               // "bucket images"
 	Detail   string `json:"detail"`             // what is done, or what is wrong
 	Document string `json:"document,omitempty"` // the whole policy document as it will be
+	Before   string `json:"before,omitempty"`   // the document as it is, if there is one, written in the same way
 	Action   string `json:"action,omitempty"`   // the API's that does it: s3:CreateBucket
 
 	apply func(ctx context.Context) error
@@ -72,7 +75,7 @@ func (p *SetupPlan) Apply(ctx context.Context, done func(Step)) error {
 		return fmt.Errorf("set up AWS: %s: %s", wrong[0].What, wrong[0].Detail)
 	}
 	for _, s := range p.Changes() {
-		if err := s.apply(ctx); err != nil {
+		if err := settle(ctx, s.apply); err != nil {
 			if ctx.Err() != nil {
 				err = context.Cause(ctx)
 			}
@@ -83,6 +86,31 @@ func (p *SetupPlan) Apply(ctx context.Context, done func(Step)) error {
 		}
 	}
 	return nil
+}
+
+// What was just made is not known everywhere at once, as IAM and S3 document it. It is tried again until then.
+const (
+	settleLimit = 30 * time.Second
+	settlePause = 250 * time.Millisecond // doubled each time
+)
+
+func settle(ctx context.Context, apply func(context.Context) error) error {
+	for start, pause := time.Now(), settlePause; ; pause *= 2 {
+		err := apply(ctx)
+		switch account.Code(err) {
+		case "NoSuchEntity", "NoSuchBucket", "OperationAborted":
+		default:
+			return err
+		}
+		if time.Since(start)+pause > settleLimit {
+			return err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 }
 
 // PlanSetup looks at what is there, and plans the bucket and the role that imports by VM Import need. It changes nothing.
@@ -96,6 +124,12 @@ func PlanSetup(ctx context.Context, cfg aws.Config, o SetupOptions) (*SetupPlan,
 	b := &bucketSetup{client: exports3.NewClient(cfg), name: p.Bucket, region: p.Region, owner: p.AccountID, prefix: cmp.Or(o.Prefix, "ingot/")}
 	if p.Steps, err = b.plan(ctx); err != nil {
 		return nil, fmt.Errorf("plan AWS set-up: bucket %s: %w", p.Bucket, account.Explain(err))
+	}
+	for _, key := range o.KMSKeyIDs {
+		if a, err := arn.Parse(key); err != nil || a.Service != "kms" || !strings.HasPrefix(a.Resource, "key/") || a.Region != p.Region {
+			p.Steps = append(p.Steps, Step{State: Wrong, What: "KMS key " + key,
+				Detail: fmt.Sprintf("a policy names a key by its ARN, arn:%s:kms:%s:ACCOUNT:key/ID, of the bucket's region; aws kms describe-key tells it", who.Partition, p.Region)})
+		}
 	}
 	r := &roleSetup{client: iam.NewFromConfig(cfg), name: p.RoleName, partition: who.Partition, accountID: p.AccountID, region: p.Region,
 		bucket: p.Bucket, prefix: b.prefix, keys: o.KMSKeyIDs}
@@ -150,11 +184,15 @@ func (r *roleSetup) mendTrust(there *role) (Step, error) {
 	if err != nil || why == "" || !sure {
 		return s, err
 	}
-	document, err := addStatements(there.trust, TrustPolicy().Statement)
+	if strings.HasPrefix(why, trustDenied) {
+		s.State, s.Detail = Wrong, why+", which a further statement does not change: take the denial away, or give another role with --role-name"
+		return s, nil
+	}
+	before, document, err := addStatements(there.trust, TrustPolicy().Statement)
 	if err != nil {
 		return s, err
 	}
-	s.State, s.Detail, s.Document, s.Action = Mend, why+": add a statement that does", document, "iam:UpdateAssumeRolePolicy"
+	s.State, s.Detail, s.Before, s.Document, s.Action = Mend, why+": add a statement that does", before, document, "iam:UpdateAssumeRolePolicy"
 	s.apply = func(ctx context.Context) error {
 		_, err := r.client.UpdateAssumeRolePolicy(ctx, &iam.UpdateAssumeRolePolicyInput{RoleName: &r.name, PolicyDocument: &document})
 		return err
@@ -162,24 +200,36 @@ func (r *roleSetup) mendTrust(there *role) (Step, error) {
 	return s, nil
 }
 
-// mendPolicy adds an inline policy of its own with what the others do not allow.
+// mendPolicy adds an inline policy of its own with what the others do not allow. What is denied, or outside of the role's permissions boundary, no policy
+// that is added allows.
 func (r *roleSetup) mendPolicy(there *role) (Step, error) {
 	s := Step{State: There, What: "policies of role " + r.name, Detail: "they allow what imports into the bucket need"}
 	all := wants(r.partition, r.bucket, r.prefix)
 	for _, key := range r.keys {
 		all = append(all, keyWant(key))
 	}
-	own, err := there.lacks(all, requestContext{"aws:securetransport": {"true"}, "aws:requestedregion": {r.region}, "aws:principalaccount": {r.accountID}, "aws:principalarn": {there.arn}})
+	c := requestContext{"aws:securetransport": {"true"}, "aws:requestedregion": {r.region}, "aws:principalaccount": {r.accountID}, "aws:principalarn": {there.arn}}
+	own, err := there.lacks(all, c)
 	if err != nil || len(own.missing) == 0 {
 		return s, err
 	}
-	document, name := RolePolicy(r.partition, r.bucket, r.keys).String(), "ingot-"+r.bucket
+	blocked, err := there.blocked(all, c)
+	if err != nil {
+		return s, err
+	}
+	if len(blocked) > 0 {
+		s.State, s.Detail = Wrong, fmt.Sprintf("%s: no further policy allows it; change that, or give another role with --role-name", strings.Join(blocked, "; "))
+		return s, nil
+	}
+	document, before, name := RolePolicy(r.partition, r.bucket, r.keys).String(), "", "ingot-"+r.bucket
 	if old, twice := there.inline[name]; twice {
-		if document, err = addStatements(old, RolePolicy(r.partition, r.bucket, r.keys).Statement); err != nil {
+		if before, document, err = addStatements(old, RolePolicy(r.partition, r.bucket, r.keys).Statement); err != nil {
 			return s, err
 		}
 	}
-	return r.put(Mend, name, document, fmt.Sprintf("it is not allowed %s: add the policy %s", strings.Join(own.missing, ", "), name)), nil
+	put := r.put(Mend, name, document, fmt.Sprintf("it is not allowed %s: add the policy %s", strings.Join(own.missing, ", "), name))
+	put.Before = before
+	return put, nil
 }
 
 func (r *roleSetup) put(state State, policy, document, detail string) Step {
@@ -190,30 +240,36 @@ func (r *roleSetup) put(state State, policy, document, detail string) Step {
 		}}
 }
 
-// addStatements gives a document with further statements. What is in it already stays as it is.
-func addStatements(old string, more []Statement) (string, error) {
+// addStatements gives a document with further statements, and as it was, written in the same way. What is in it already stays as it is.
+func addStatements(old string, more []Statement) (before, after string, err error) {
 	if _, err := readDocument(old); err != nil {
-		return "", err
+		return "", "", err
 	}
 	var document map[string]json.RawMessage
 	if err := json.Unmarshal([]byte(plain(old)), &document); err != nil {
-		return "", err
+		return "", "", err
 	}
 	var statements oneOrMore[json.RawMessage]
 	if err := json.Unmarshal(document["Statement"], &statements); err != nil {
-		return "", errors.New("a policy document without statements")
+		return "", "", errors.New("a policy document without statements")
+	}
+	written := func() (string, error) {
+		if document["Statement"], err = json.Marshal(statements); err != nil {
+			return "", err
+		}
+		text, err := json.MarshalIndent(document, "", "  ")
+		return string(text), err
+	}
+	if before, err = written(); err != nil {
+		return "", "", err
 	}
 	for _, s := range more {
 		data, err := json.Marshal(s)
 		if err != nil {
-			return "", err
+			return "", "", err
 		}
 		statements = append(statements, data)
 	}
-	var err error
-	if document["Statement"], err = json.Marshal(statements); err != nil {
-		return "", err
-	}
-	text, err := json.MarshalIndent(document, "", "  ")
-	return string(text), err
+	after, err = written()
+	return before, after, err
 }

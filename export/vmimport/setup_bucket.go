@@ -38,6 +38,12 @@ func (b *bucketSetup) plan(ctx context.Context) ([]Step, error) {
 		s.State, s.Detail = Wrong, fmt.Sprintf("it is in %s, and the bucket must be in %s, where images are imported; give another name with --bucket, or the region with --region", region, b.region)
 		return []Step{s}, nil
 	}
+	if other, err := anothers(ctx, b.client, b.name, b.owner); err != nil {
+		return nil, err
+	} else if other {
+		s.State, s.Detail = Wrong, "it is another account's, which lets this one in; give another name with --bucket"
+		return []Step{s}, nil
+	}
 	steps := []Step{s}
 	for _, look := range []func(context.Context) (Step, error){b.lookBlock, b.lookEncryption, b.lookLifecycle} {
 		step, err := look(ctx)
@@ -47,6 +53,15 @@ func (b *bucketSetup) plan(ctx context.Context) ([]Step, error) {
 		steps = append(steps, step)
 	}
 	return steps, nil
+}
+
+// anothers tells whether a bucket that can be seen belongs to another account: S3 refuses a request that expects the wrong owner.
+func anothers(ctx context.Context, client *s3.Client, bucket, owner string) (bool, error) {
+	_, err := client.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &bucket, ExpectedBucketOwner: &owner})
+	if statusOf(err) == http.StatusForbidden {
+		return true, nil
+	}
+	return false, err
 }
 
 func (b *bucketSetup) create(ctx context.Context) error {

@@ -85,6 +85,10 @@ func (s *Server) answer(w http.ResponseWriter, c *call) {
 		s.simulatePolicy(w, c)
 	case c.Service == "sts" && c.Action == "AssumeRole":
 		s.assumeRole(w, c)
+	case c.Service == "s3" && !s.ownedAsExpected(c):
+		answerFault(w, c.Service, &fault{http.StatusForbidden, "AccessDenied", "Access Denied"})
+	case c.Service == "s3" && c.Action == "CreateBucket":
+		s.createBucket(w, c)
 	default:
 		s.proxy.ServeHTTP(w, c.http)
 	}

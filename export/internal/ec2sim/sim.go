@@ -71,6 +71,7 @@ type Server struct {
 	blocked        map[place]bool                 // where images cannot be made public
 	templateTokens map[string]*httptest.ResponseRecorder
 	applied        map[appliedQuota]float64
+	owners         map[string]string // accounts, by bucket
 }
 
 // Start starts a simulator with nothing in it.
@@ -90,7 +91,7 @@ func Start(tb testing.TB, o Options) *Server {
 	s := &Server{options: o, tb: tb, ctx: ctx, dir: dir, Faults: new(Faults), accounts: map[string]string{},
 		stores: map[place]*ebs.Store{}, shared: map[string][]string{}, images: map[string]*amiImage{}, tasks: map[string]*task{}, tokens: map[string]string{},
 		templates: map[templateVersion]url.Values{}, blocked: map[place]bool{}, templateTokens: map[string]*httptest.ResponseRecorder{},
-		applied: map[appliedQuota]float64{}}
+		applied: map[appliedQuota]float64{}, owners: map[string]string{}}
 	s.proxy = s.newProxy()
 	s.actions = s.ec2Actions()
 	server := httptest.NewServer(s)
