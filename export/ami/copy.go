@@ -139,10 +139,11 @@ func (j *job) copyID(ctx context.Context, m *made, c copying) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	old := r.ImageID
 	if digest := fmt.Sprintf("%x", sha256.Sum256(request)); r.Request != digest {
 		r = recorded{Request: digest}
 	}
-	id, err := findCopy(ctx, m.ec2, c, r.ImageID)
+	id, err := findCopy(ctx, m.site, c, r.ImageID, old)
 	if err != nil || id != "" {
 		return id, err
 	}
@@ -168,8 +169,10 @@ func (j *job) copyID(ctx context.Context, m *made, c copying) (string, error) {
 	return r.ImageID, j.Record.Put(m.key("copy"), r)
 }
 
-// findCopy looks for the copy by the id that was recorded, and by its name. A failed one that has the name is deregistered.
-func findCopy(ctx context.Context, client *ec2.Client, c copying, id string) (string, error) {
+// findCopy looks for the copy by the id that was recorded, and by its name. A failed one that has the name is deregistered. Old is the id of a copy that
+// was made by another request, for other tags perhaps.
+func findCopy(ctx context.Context, at site, c copying, id, old string) (string, error) {
+	client := at.ec2
 	if id != "" {
 		out, err := client.DescribeImages(ctx, &ec2.DescribeImagesInput{ImageIds: []string{id}})
 		switch {
@@ -187,9 +190,14 @@ func findCopy(ctx context.Context, client *ec2.Client, c copying, id string) (st
 	for _, i := range out.Images {
 		id := sdk.ToString(i.ImageId)
 		switch {
-		case !slices.Contains(c.sources, sdk.ToString(i.SourceImageId)) || sdk.ToString(i.SourceImageRegion) != c.region:
+		case id != old && (!slices.Contains(c.sources, sdk.ToString(i.SourceImageId)) || sdk.ToString(i.SourceImageRegion) != c.region):
 			return "", fmt.Errorf("the name %q is taken by %s, which is no copy of it; choose another one, with {{ imagebuilder:buildDate }} in it for instance",
 				c.name, id)
+		case i.State == types.ImageStateAvailable && c.key != "":
+			if encrypted, err := encryptedWith(ctx, at, i, c.key); err != nil || encrypted {
+				return id, err
+			}
+			return "", fmt.Errorf("its copy %s is not encrypted with %s; give the new one another name, or deregister it", id, c.key)
 		case usable(i.State):
 			return id, nil
 		case i.State != types.ImageStateFailed && i.State != types.ImageStateInvalid && i.State != types.ImageStateError:

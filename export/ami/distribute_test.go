@@ -241,6 +241,27 @@ func TestAnEncryptedCopyInTheSourceRegion(t *testing.T) {
 	w.permitted()
 }
 
+func TestACopyWithAnotherKey(t *testing.T) {
+	w := newWorld(t)
+	keys := kms.NewFromConfig(w.sim.Config(w, far))
+	var ids []string
+	for range 2 {
+		key, err := keys.CreateKey(t.Context(), nil)
+		w.must(err)
+		ids = append(ids, *key.KeyMetadata.KeyId)
+	}
+	d := distribution.Distribution{Region: far, AMI: &distribution.AMI{Name: name, KMSKeyID: ids[0]}}
+	_, err := w.distribute(d)
+	w.must(err)
+	d.AMI.Description = "another request for the same copy"
+	_, err = w.distribute(d)
+	w.must(err)
+	d.AMI.KMSKeyID = ids[1]
+	if _, err := w.distribute(d); err == nil || !strings.Contains(err.Error(), "is not encrypted with "+ids[1]) {
+		t.Errorf("the copy that was encrypted with another key was taken: %v", err)
+	}
+}
+
 func TestPublicAMIs(t *testing.T) {
 	w := newWorld(t)
 	w.options.ImageID = w.register(ami.RegisterOptions{Name: "open", SnapshotID: w.snapshot(), Registration: distribution.Registration{Architecture: "x86_64"}})
