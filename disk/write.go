@@ -28,6 +28,9 @@ type Output struct {
 	Options Options
 	// Unsynced leaves it to the caller to flush the file to disk (os.File.Sync) before it counts on it. It can be done beside other work on the file.
 	Unsynced bool
+	// Verify, if given, looks at the complete file before it has its name: file is a path by which this process, and no other, opens it. After an error, which
+	// Write returns, no file appears.
+	Verify func(file string) error
 }
 
 // WriteOptions are options of [Write].
@@ -124,6 +127,13 @@ func commitAll(ctx context.Context, files []*writing) (err error) {
 		if !w.out.Unsynced {
 			if err := w.pending.Sync(); err != nil {
 				return w.fail(err, w.out)
+			}
+		}
+	}
+	for _, w := range files {
+		if w.out.Verify != nil {
+			if err := w.out.Verify(fmt.Sprintf("/proc/self/fd/%d", w.pending.Fd())); err != nil {
+				return fmt.Errorf("verify %s: %w", w.out.Path, err)
 			}
 		}
 	}

@@ -104,6 +104,37 @@ func TestWrite(t *testing.T) {
 }
 
 // TestWriteFails wants no file under its name, and nothing else, whatever goes wrong.
+// TestVerify looks at complete files before they have names, so that a program that is killed then leaves nothing. What it says is wrong keeps them away.
+func TestVerify(t *testing.T) {
+	raw, dir := openRaw(t, sampleDisk(t, 9<<20+512)), t.TempDir()
+	wrong := errors.New("wrong")
+	for _, end := range []error{wrong, nil} {
+		seen := 0
+		look := func(file string) error {
+			if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
+				t.Errorf("%v has a name already (%v)", entries, err)
+			}
+			d, err := Open(t.Context(), file, OpenOptions{})
+			if err != nil {
+				t.Error(err)
+				return nil
+			}
+			defer d.Close()
+			if d.Size() != raw.Size() || d.Info.Format != VMDK {
+				t.Errorf("%d bytes of %s", d.Size(), d.Info.Format)
+			}
+			seen++
+			return end
+		}
+		if err := Write(t.Context(), raw, WriteOptions{}, Output{Path: filepath.Join(dir, "a.vmdk"), Format: VMDK, Verify: look}); !errors.Is(err, end) || seen != 1 {
+			t.Errorf("%v, looked at %d times", err, seen)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "a.vmdk")); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestWriteFails(t *testing.T) {
 	need(t, qemuImg)
 	path := sampleDisk(t, 9<<20)

@@ -2,9 +2,7 @@ package preflight
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -65,12 +63,12 @@ type workpiece struct {
 func (w *workpiece) path() string { return fmt.Sprintf("/proc/self/fd/%d", w.Fd()) }
 
 // Fix writes a copy of an image to out in which what report found is mended, as far as that is safe without booting it: see [Finding].Fixable. The copy is in
-// the image's format, or the path's best one if that was the trouble. It has a temporary name beside out until it is flushed to the disk and has been checked
-// again as t was, and then replaces what was there. The image is not changed.
+// the image's format, or the path's best one if that was the trouble. It has no name until it is flushed to the disk and has been checked again as t was, and then
+// replaces what was there. The image is not changed.
 //
 // Files are changed in ext2, ext3 and ext4 in a partition; what lies elsewhere is left, and told. Errors: what is wrong with out, [disk.NoSpaceError],
 // [disk.MissingToolError], ctx's cause.
-func Fix(ctx context.Context, t *Target, report *Report, out string, o FixOptions) (_ *Fixed, err error) {
+func Fix(ctx context.Context, t *Target, report *Report, out string, o FixOptions) (*Fixed, error) {
 	cutOff := t.Disk == nil && t.Info.Format == disk.Raw && t.Info.FileSize%512 != 0 // which disk.Open refuses
 	if t.Disk == nil && !cutOff {
 		return nil, fmt.Errorf("fix: the image cannot be read: %w", t.DiskErr)
@@ -117,27 +115,23 @@ func Fix(ctx context.Context, t *Target, report *Report, out string, o FixOption
 	if err := w.edits.apply(ctx); err != nil {
 		return nil, fmt.Errorf("fix: %w", err)
 	}
-	temp := filepath.Join(filepath.Dir(out), fmt.Sprintf(".%08x%s", rand.Uint32(), format.Extension()))
-	defer func() { err = errors.Join(err, removed(temp)) }()
 	src, err := disk.Open(ctx, w.path(), disk.OpenOptions{Format: disk.Raw})
 	if err != nil {
 		return nil, fmt.Errorf("fix: %w", err)
 	}
 	defer src.Close()
-	if err := disk.Write(ctx, src, disk.WriteOptions{Progress: o.Progress}, disk.Output{Path: temp, Format: format}); err != nil {
-		return nil, fmt.Errorf("fix: %w", err)
+	var fixed *Fixed
+	verify := func(file string) (err error) {
+		fixed, err = checkedAgain(ctx, t, report, file, format, o.Options)
+		return err
 	}
-	fixed, err := checkedAgain(ctx, t, report, temp, format, o.Options)
-	if err != nil {
-		return nil, fmt.Errorf("fix: check the copy: %w", err)
+	if err := disk.Write(ctx, src, disk.WriteOptions{Progress: o.Progress}, disk.Output{Path: out, Format: format, Verify: verify}); err != nil {
+		return nil, fmt.Errorf("fix: %w", err)
 	}
 	for i, f := range fixed.Left {
 		fixed.Left[i].Reason = failed[placeOf(f)]
 	}
 	fixed.Path, fixed.Report.Image = out, filepath.Base(out)
-	if err := os.Rename(temp, out); err != nil {
-		return nil, fmt.Errorf("fix: %w", err)
-	}
 	return fixed, nil
 }
 
@@ -221,12 +215,4 @@ func checkedAgain(ctx context.Context, t *Target, before *Report, file string, f
 		}
 	}
 	return fixed, nil
-}
-
-// removed removes a file that may have got another name.
-func removed(name string) error {
-	if err := os.Remove(name); !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	return nil
 }

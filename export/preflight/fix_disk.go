@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/ingot-image/ingot/disk"
+	"github.com/ingot-image/ingot/disk/image"
 	"github.com/ingot-image/ingot/disk/inspect"
 )
 
@@ -35,10 +36,58 @@ func recoverFileSystem(ctx context.Context, w *workpiece, f Finding) error {
 		if v.Device != f.Where || v.Partition == 0 || !strings.HasPrefix(v.Type, "ext") {
 			continue
 		}
-		return disk.Run(ctx, disk.Command{Tool: e2fsck, Files: []*os.File{w.File}, AcceptExit: []int{1, 2, 3},
-			Args: []string{"-f", "-p", fmt.Sprintf("%s?offset=%d", disk.FilePath(0), v.Start)}})
+		return w.apart(ctx, disk.Extent{Start: v.Start, Size: v.Capacity}, func(alone *os.File) error {
+			return disk.Run(ctx, disk.Command{Tool: e2fsck, Files: []*os.File{alone}, AcceptExit: []int{1, 2, 3}, Args: []string{"-f", "-p", disk.FilePath(0)}})
+		})
 	}
 	return fmt.Errorf("%s is no ext file system in a partition: mount and unmount it", f.Where)
+}
+
+// apart changes a part of the disk in a file of its own, without a name: when e2fsck has replayed a journal it opens its file once more, and forgets the offset
+// that it was given (e2fsck/journal.c, e2fsck_run_ext3_journal).
+func (w *workpiece) apart(ctx context.Context, part disk.Extent, change func(alone *os.File) error) error {
+	alone, err := disk.Create(w.Name())
+	if err != nil {
+		return err
+	}
+	defer alone.Close()
+	whole, err := image.NewFile(w.File)
+	if err != nil {
+		return err
+	}
+	raw, err := image.NewRawWriter(alone.File, part.Size)
+	if err != nil {
+		return err
+	}
+	if err := image.Copy(ctx, image.Section(whole, part), image.CopyOptions{}, raw); err != nil {
+		return err
+	}
+	if err := change(alone.File); err != nil {
+		return err
+	}
+	changed, err := image.NewFile(alone.File)
+	if err != nil {
+		return err
+	}
+	one, other := make([]byte, 1<<20), make([]byte, 1<<20)
+	return changed.Extents(ctx, func(e disk.Extent) error {
+		for at := e.Start; at < e.Start+e.Size; at += int64(len(one)) {
+			n := min(int64(len(one)), e.Start+e.Size-at)
+			if _, err := alone.ReadAt(one[:n], at); err != nil {
+				return err
+			}
+			if _, err := w.ReadAt(other[:n], part.Start+at); err != nil {
+				return err
+			}
+			if bytes.Equal(one[:n], other[:n]) {
+				continue
+			}
+			if _, err := w.WriteAt(one[:n], part.Start+at); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // fallbackNames are the loader that firmware starts by its name, and the distribution's that it can be a copy of. A signed shim cannot be: it looks for its

@@ -1,6 +1,7 @@
 package preflight
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"regexp"
@@ -28,8 +29,10 @@ func setKernelOptions(_ context.Context, w *workpiece, _ Finding) error {
 	var errs []error
 	for _, c := range w.target.Report.Boot.Configs {
 		switch c.Kind {
-		case "grub", "grub-legacy", "syslinux":
+		case "grub", "grub-legacy":
 			errs = append(errs, change(c.Path, inLines(kernelLine)))
+		case "syslinux":
+			errs = append(errs, change(c.Path, inLines(appendLine)))
 		case "bls", "systemd-boot":
 			entries, err := w.target.matches(c.Path, "*.conf")
 			errs = append(errs, err)
@@ -48,8 +51,9 @@ func setKernelOptions(_ context.Context, w *workpiece, _ Finding) error {
 
 // Lines with a kernel's command line: in GRUB's menus and SYSLINUX's, in loader entries, and in /etc/default/grub.
 var (
-	kernelLine  = regexp.MustCompile(`^(\s*(?i:linux|linux16|linuxefi|kernel)\s+\S+\s+|\s*(?i:append)\s+)(.*?)(\s*)$`)
-	entryLine   = regexp.MustCompile(`^(options\s+)(.*?)(\s*)$`)
+	kernelLine  = regexp.MustCompile(`^([ \t]*(?:linux|linux16|linuxefi|kernel)[ \t]+\S+)(?:([ \t]+)(.*?))?(\s*)$`)
+	appendLine  = regexp.MustCompile(`^([ \t]*(?i:append))(?:([ \t]+)(.*?))?(\s*)$`)
+	entryLine   = regexp.MustCompile(`^(options)(?:([ \t]+)(.*?))?(\s*)$`)
 	defaultLine = regexp.MustCompile(`(?m)^GRUB_CMDLINE_LINUX=(?:"([^"\n]*)"|'([^'\n]*)'|(\S*))[ \t]*$`)
 )
 
@@ -59,7 +63,7 @@ func inLines(kind *regexp.Regexp) func(text string) string {
 		var out strings.Builder
 		for line := range strings.Lines(text) {
 			if m := kind.FindStringSubmatch(line); m != nil {
-				line = m[1] + withOptions(m[2]) + m[3]
+				line = m[1] + cmp.Or(m[2], " ") + withOptions(m[3]) + m[4]
 			}
 			out.WriteString(line)
 		}
