@@ -221,6 +221,13 @@ func (r *release) registration() error {
 		Name: name, Registration: registration, BlockDevices: r.image.BlockDevices, Tags: r.image.Tags, UEFIData: uefiData, Record: r.Book,
 	}
 	wrong = append(wrong, r.ami.Validate())
+	if r.path() == distribution.ImportImage && r.image.Architecture != "x86_64" {
+		wrong = append(wrong, &distribution.Mistake{Field: "import.path", Err: fmt.Errorf("import-image takes x86_64 only, and the image is of %s; "+
+			"choose import-snapshot or ebs-direct", r.image.Architecture)})
+	}
+	if r.path() == distribution.ImportImage && r.image.BootMode == "uefi-preferred" {
+		wrong = append(wrong, &distribution.Mistake{Field: "registration.bootMode", Err: errors.New("import-image takes legacy-bios and uefi only")})
+	}
 	if first := r.regions()[0].AMI; first != nil {
 		r.ami.Description = first.Description
 	}

@@ -78,6 +78,11 @@ func (s *Server) runImportImage(ctx context.Context, t *task) error {
 	}
 	made := &amiImage{place: t.place, name: t.id, description: "AWS-VMImport service: Linux - " + system.Name, state: "available", architecture: "x86_64",
 		bootMode: t.request.get("BootMode"), virtualization: "hvm", rootDevice: "/dev/sda1", ena: true, usageOperation: t.request.get("UsageOperation")}
+	if system.Windows {
+		made.platform, made.description = "windows", "AWS-VMImport service: Windows"
+		// RunInstances:0002 is Windows with a licence of AWS's, which is what an import has by default; 0800 is BYOL (EC2 user guide, "AMI billing information fields").
+		made.usageOperation = cmp.Or(made.usageOperation, map[string]string{"BYOL": "RunInstances:0800"}[t.request.get("LicenseType")], "RunInstances:0002")
+	}
 	if description := t.request.get("Description"); description != "" {
 		made.description = description
 	}

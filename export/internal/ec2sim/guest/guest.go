@@ -16,6 +16,7 @@ import (
 // System is an operating system that AWS takes.
 type System struct {
 	Name     string // as it calls itself
+	Windows  bool
 	firmware []string
 }
 
@@ -32,6 +33,8 @@ func Examine(ctx context.Context, disk image.Source) (*System, error) {
 		return nil, context.Cause(ctx)
 	case err != nil, !slices.Contains([]string{"gpt", "mbr"}, report.PartitionTable.Kind), len(report.PartitionTable.Partitions) == 0:
 		return nil, refuse("ClientError: No valid partitions. Not a valid volume.")
+	case report.System == nil && windows(report):
+		return &System{Name: "Windows", Windows: true, firmware: report.Boot.Firmware}, nil
 	case report.System == nil:
 		return nil, refuse("ClientError: Unknown OS / Missing OS files.")
 	case systems(report) > 1:
@@ -43,6 +46,12 @@ func Examine(ctx context.Context, disk image.Source) (*System, error) {
 		return nil, err
 	}
 	return &System{Name: report.System.OS.PrettyName, firmware: report.Boot.Firmware}, nil
+}
+
+// windows tells whether boot code of Windows goes on in an NTFS. What is in that nobody reads here.
+func windows(report *inspect.Report) bool {
+	return report.Boot.BIOS != nil && report.Boot.BIOS.Second == "windows" &&
+		slices.ContainsFunc(report.FileSystems, func(f inspect.FileSystem) bool { return f.Type == "ntfs" })
 }
 
 // systems counts the operating systems.

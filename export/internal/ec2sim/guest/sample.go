@@ -72,6 +72,38 @@ func Sample(tb testing.TB, change func(files map[string]string)) string {
 	return path
 }
 
+// Windows makes a raw disk with just so much of a Windows on it as its boot code shows: an active partition with the boot sector of an NTFS (Microsoft, "How NTFS
+// Works", NTFS boot sector). It gives the disk's path.
+func Windows(tb testing.TB) string {
+	tb.Helper()
+	const sector, start, sectors = 512, 2048, 60 << 11
+	disk := make([]byte, 64<<20)
+	copy(disk, "\x33\xc0\x8e\xd0")
+	copy(disk[0x163:], "Invalid partition table\x00Error loading operating system\x00Missing operating system")
+	entry := disk[446:]
+	entry[0], entry[4] = 0x80, 7
+	binary.LittleEndian.PutUint32(entry[8:], start)
+	binary.LittleEndian.PutUint32(entry[12:], sectors)
+	volume := disk[start*sector:]
+	copy(volume, "\xeb\x52\x90NTFS    ")
+	binary.LittleEndian.PutUint16(volume[11:], sector)
+	volume[13], volume[21] = 8, 0xf8
+	binary.LittleEndian.PutUint64(volume[40:], sectors-1)
+	binary.LittleEndian.PutUint64(volume[48:], 4)
+	binary.LittleEndian.PutUint64(volume[56:], 8)
+	volume[64], volume[68] = 0xf6, 1
+	binary.LittleEndian.PutUint64(volume[72:], 0x0123456789abcdef)
+	copy(volume[0x180:], "BOOTMGR is missing")
+	for _, signed := range [][]byte{disk, volume} {
+		signed[510], signed[511] = 0x55, 0xaa
+	}
+	path := filepath.Join(tb.TempDir(), "windows.raw")
+	if err := os.WriteFile(path, disk, 0o600); err != nil {
+		tb.Fatal(err)
+	}
+	return path
+}
+
 // kernelHead is the head of a kernel for x86-64 (Linux, Documentation/arch/x86/boot.rst).
 func kernelHead(version string) string {
 	b := make([]byte, 4096)
