@@ -12,7 +12,7 @@ func oneSystem() Check {
 		ID: "B05", Title: "there is one operating system on the disk", Needs: NeedDisk,
 		Looks:       "os-release in all file systems, and boot loaders of Windows on the EFI system partition",
 		Levels:      Levels{ImportImage: Fatal, ImportSnapshot: Warning, EBSDirect: Warning},
-		Prevents:    "ClientError: Invalid configuration - Multiple directories found",
+		Prevents:    "ClientError: Unsupported configuration - Multiple directories found",
 		Fix:         "remove the partitions of the systems that are not to be booted",
 		NoComponent: "which of the systems is wanted, only you know",
 		look: func(_ context.Context, t *Target) ([]Seen, error) {

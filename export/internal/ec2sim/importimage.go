@@ -128,6 +128,7 @@ func (s *Server) validate(ctx context.Context, t *task) (*guest.System, error) {
 		}
 		for _, converted := range disks {
 			if converted.Size >= maxImportDisk {
+				// A guess: the limit is documented, AWS's words are not.
 				return nil, &container.Refusal{Message: fmt.Sprintf("ClientError: Disk validation failed [The disk size %d is larger than the maximum]", converted.Size)}
 			}
 			raw, err := image.NewFile(converted.File)

@@ -124,7 +124,7 @@ func (s *Server) end(ctx context.Context, t *task, err error) {
 	case s.ctx.Err() != nil:
 		return
 	case errors.Is(err, errCancelled):
-		refused = &container.Refusal{Message: "The import task was cancelled by the user"}
+		refused = &container.Refusal{Message: "The import task was cancelled by the user"} // a guess: nobody has published AWS's words
 	case errors.As(err, &refused):
 	case errors.As(err, &denied):
 		refused = &container.Refusal{Message: "ClientError: " + denied.message}

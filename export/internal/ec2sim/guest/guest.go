@@ -38,7 +38,7 @@ func Examine(ctx context.Context, disk image.Source) (*System, error) {
 	case report.System == nil:
 		return nil, refuse("ClientError: Unknown OS / Missing OS files.")
 	case systems(report) > 1:
-		return nil, refuse("ClientError: Invalid configuration - Multiple directories found")
+		return nil, refuse("ClientError: Unsupported configuration - Multiple directories found")
 	case len(report.Boot.Firmware) == 0:
 		return nil, refuse("Client.Unsupported: No bootable partition found. (Service: AmazonEC2; Status Code: 400; Error Code: Unsupported)")
 	}
