@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-
 	"github.com/ingot-image/ingot/builder/catalog"
 	"github.com/ingot-image/ingot/builder/policy"
 	"github.com/ingot-image/ingot/builder/recipe"

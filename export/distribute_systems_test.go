@@ -1,6 +1,7 @@
 package export_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -9,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/ingot-image/ingot/export"
+	"github.com/ingot-image/ingot/export/ami"
 	"github.com/ingot-image/ingot/export/distribution"
 	"github.com/ingot-image/ingot/export/internal/ec2sim"
 	"github.com/ingot-image/ingot/export/internal/ec2sim/guest"
@@ -77,5 +79,46 @@ func TestDistributeWindows(t *testing.T) {
 			}
 		}
 		c.holds(ec2sim.Region, 1, "web-1")
+	}
+}
+
+// A Windows AMI is prepared for fast launches as it is asked for, changed, and no more; another system's region fails alone.
+func TestDistributeFastLaunch(t *testing.T) {
+	c := newCloud(t, distribution.ImportImage)
+	c.use(guest.Windows(t))
+	c.config.Import.Platform = "Windows"
+	want := &c.config.Distributions[0]
+	want.FastLaunches = []distribution.FastLaunch{{Enabled: true, TargetResourceCount: 7, LaunchTemplate: &distribution.FastLaunchTemplate{LaunchTemplateName: "win"}}}
+	id := c.everywhere()[ec2sim.Region]
+	state := func() []types.DescribeFastLaunchImagesSuccessItem {
+		out, err := ec2.NewFromConfig(c.options.Config).DescribeFastLaunchImages(t.Context(), &ec2.DescribeFastLaunchImagesInput{ImageIds: []string{id}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out.FastLaunchImages
+	}
+	if has := state(); len(has) != 1 || sdk.ToInt32(has[0].SnapshotConfiguration.TargetResourceCount) != 7 || sdk.ToInt32(has[0].MaxParallelLaunches) != 6 ||
+		sdk.ToString(has[0].LaunchTemplate.LaunchTemplateName) != "win" || sdk.ToString(has[0].LaunchTemplate.Version) != "$Default" {
+		t.Errorf("%+v", has)
+	}
+	c.unchanging(map[string]string{ec2sim.Region: id})
+	want.FastLaunches[0].MaxParallelLaunches = 8
+	c.unchanging(map[string]string{ec2sim.Region: id}, "EnableFastLaunch")
+	if has := state(); len(has) != 1 || sdk.ToInt32(has[0].MaxParallelLaunches) != 8 {
+		t.Errorf("%+v", has)
+	}
+	want.FastLaunches[0].Enabled = false
+	c.unchanging(map[string]string{ec2sim.Region: id}, "DisableFastLaunch")
+	c.unchanging(map[string]string{ec2sim.Region: id})
+	if has := state(); len(has) != 0 {
+		t.Errorf("%+v", has)
+	}
+
+	linux := newCloud(t, distribution.ImportSnapshot)
+	linux.config.Distributions[0].FastLaunches = []distribution.FastLaunch{{Enabled: true}, {Enabled: true, AccountID: "210987654321"}}
+	results, err := export.Distribute(t.Context(), linux.image, linux.config, linux.options)
+	var failed *ami.DistributionError
+	if !errors.As(err, &failed) || len(failed.RegionFailures) != 2 || failed.RegionFailures[0].Step != ami.UpdateFastLaunch || len(results) != 1 {
+		t.Errorf("%+v, %v", results, err)
 	}
 }

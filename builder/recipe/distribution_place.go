@@ -14,8 +14,8 @@ import (
 
 // The keys of one distribution: the service's, those it has that mean nothing here, and Ingot's own.
 var (
-	regionKeys     = []string{"amiDistributionConfiguration", "launchTemplateConfigurations", "ssmParameterConfigurations", "s3ExportConfiguration"}
-	keptRegionKeys = []string{"licenseConfigurationArns", "fastLaunchConfigurations", "containerDistributionConfiguration"}
+	regionKeys     = []string{"amiDistributionConfiguration", "launchTemplateConfigurations", "ssmParameterConfigurations", "s3ExportConfiguration", "fastLaunchConfigurations"}
+	keptRegionKeys = []string{"licenseConfigurationArns", "containerDistributionConfiguration"}
 	placeKinds     = []string{"region", "folder", "s3", "http", "libvirtPool"}
 	amiKeys        = []string{"name", "description", "targetAccountIds", "amiTags", "kmsKeyId", "launchPermission", "deprecateAfterDays", "deregistrationProtection"}
 	permissionKeys = []string{"userIds", "userGroups", "organizationArns", "organizationalUnitArns"}
@@ -136,7 +136,50 @@ func (m mapping) region(d *distribution.Distribution) {
 		m.text("s3Prefix", &e.S3Prefix)
 		d.S3Export = e
 	}
+	if f, ok := m.at("fastLaunchConfigurations"); ok {
+		accounts := map[string]bool{}
+		for _, item := range f.list("a list of fast launches", maxAccounts) {
+			l := item.fastLaunch()
+			if accounts[l.AccountID] {
+				item.problem("there is one for this account already", "put both into one entry")
+			}
+			accounts[l.AccountID] = true
+			d.FastLaunches = append(d.FastLaunches, l)
+		}
+	}
 	d.Kept = m.keep(keptRegionKeys)
+}
+
+// fastLaunch reads the service's FastLaunchConfiguration. The numbers' bounds are EC2's (EnableFastLaunch) and the service's.
+func (f field) fastLaunch() distribution.FastLaunch {
+	var l distribution.FastLaunch
+	m := f.mapping("a mapping with enabled", []string{"enabled", "accountId", "launchTemplate", "maxParallelLaunches", "snapshotConfiguration"})
+	m.require("enabled", "true or false")
+	m.boolean("enabled", &l.Enabled)
+	if f, ok := m.at("accountId"); ok {
+		l.AccountID = f.account()
+	}
+	m.integer("maxParallelLaunches", 6, 10000, " launches", &l.MaxParallelLaunches)
+	if f, ok := m.at("snapshotConfiguration"); ok {
+		f.mapping("a mapping with targetResourceCount", []string{"targetResourceCount"}).integer("targetResourceCount", 1, 10000, " snapshots", &l.TargetResourceCount)
+	}
+	if f, ok := m.at("launchTemplate"); ok {
+		t := &distribution.FastLaunchTemplate{}
+		m := f.mapping("a mapping with launchTemplateId or launchTemplateName", []string{"launchTemplateId", "launchTemplateName", "launchTemplateVersion"})
+		if f, ok := m.at("launchTemplateId"); ok {
+			t.LaunchTemplateID = f.pattern(launchTemplate, "the id of a launch template, lt-…")
+		}
+		m.text("launchTemplateName", &t.LaunchTemplateName)
+		if f, ok := m.at("launchTemplateVersion"); ok {
+			t.LaunchTemplateVersion, _ = f.literal(32)
+		}
+		_, id := m.at("launchTemplateId")
+		if _, name := m.at("launchTemplateName"); id == name {
+			f.problem("needs launchTemplateId or launchTemplateName, one of them", "")
+		}
+		l.LaunchTemplate = t
+	}
+	return l
 }
 
 func (f field) ami() *distribution.AMI {

@@ -193,6 +193,7 @@ func (j *job) region(ctx context.Context, d distribution.Distribution) {
 	others.Wait()
 	j.launchTemplates(ctx, d, own, there)
 	j.parameters(ctx, d, own, there)
+	j.fastLaunches(ctx, d, own, there)
 	j.export(ctx, d, own)
 }
 

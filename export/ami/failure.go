@@ -14,6 +14,7 @@ const (
 	UpdateLaunchTemplates = "UPDATE_LAUNCH_TEMPLATES"
 	PutSSMParameters      = "PUT_SSM_PARAMETERS"
 	ExportAMI             = "EXPORT_AMI"
+	UpdateFastLaunch      = "UPDATE_FAST_LAUNCH_CONFIGURATION"
 )
 
 // How a region fails, in the words of the service (its RegionFailure, status).
@@ -28,7 +29,7 @@ type RegionFailure struct {
 	Region    string `json:"region"`
 	AccountID string `json:"targetAccountId,omitempty"`
 	Status    string `json:"status"` // Failed, Cancelled, TimedOut
-	// Step is UpdateLaunchTemplates, PutSSMParameters or ExportAMI. It is empty when the image could not be copied there, or not be given what
+	// Step is UpdateLaunchTemplates, PutSSMParameters, UpdateFastLaunch or ExportAMI. It is empty when the image could not be copied there, or not be given what
 	// belongs to itself: tags, description, permissions, deprecation, protection.
 	Step         string `json:"imageConfigurationStep,omitempty"`
 	ErrorMessage string `json:"errorMessage"`

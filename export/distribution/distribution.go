@@ -48,6 +48,7 @@ type Distribution struct {
 	LaunchTemplates []LaunchTemplate `json:"launchTemplateConfigurations,omitempty"` // at most 5
 	SSMParameters   []SSMParameter   `json:"ssmParameterConfigurations,omitempty"`   // at most 10
 	S3Export        *S3Export        `json:"s3ExportConfiguration,omitempty"`
+	FastLaunches    []FastLaunch     `json:"fastLaunchConfigurations,omitempty"` // one for an account
 
 	Folder      string       `json:"folder,omitempty"`      // a folder of this machine
 	S3          *S3          `json:"s3,omitempty"`          // a bucket of any maker
@@ -55,7 +56,7 @@ type Distribution struct {
 	LibvirtPool *LibvirtPool `json:"libvirtPool,omitempty"` // the folder of a storage pool
 	// Formats that go to a place other than a region; empty: all that the image has.
 	Formats []string `json:"formats,omitempty"`
-	// Kept holds the keys of the service that Ingot does not carry out (licenseConfigurationArns, fastLaunchConfigurations,
+	// Kept holds the keys of the service that Ingot does not carry out (licenseConfigurationArns,
 	// containerDistributionConfiguration), as JSON values, so that a recipe moves to AWS and back.
 	Kept map[string]json.RawMessage `json:"kept,omitempty"`
 }
@@ -111,6 +112,24 @@ type S3Export struct {
 	DiskImageFormat string `json:"diskImageFormat"` // VMDK, RAW, VHD
 	S3Bucket        string `json:"s3Bucket"`
 	S3Prefix        string `json:"s3Prefix,omitempty"`
+}
+
+// FastLaunch is the service's FastLaunchConfiguration, for Windows: EC2 prepares snapshots of instances that have run through their first start.
+type FastLaunch struct {
+	Enabled        bool                `json:"enabled"`
+	AccountID      string              `json:"accountId,omitempty"` // whose AMI; empty: that of the account itself
+	LaunchTemplate *FastLaunchTemplate `json:"launchTemplate,omitempty"`
+	// MaxParallelLaunches is how many instances prepare snapshots at a time, at least 6; 0: 6.
+	MaxParallelLaunches int `json:"maxParallelLaunches,omitempty"`
+	// TargetResourceCount is the service's snapshotConfiguration.targetResourceCount: how many snapshots are kept; 0: 5.
+	TargetResourceCount int `json:"targetResourceCount,omitempty"`
+}
+
+// FastLaunchTemplate is the service's FastLaunchLaunchTemplateSpecification: what those instances are launched by. Its id or its name is given.
+type FastLaunchTemplate struct {
+	LaunchTemplateID      string `json:"launchTemplateId,omitempty"`
+	LaunchTemplateName    string `json:"launchTemplateName,omitempty"`
+	LaunchTemplateVersion string `json:"launchTemplateVersion,omitempty"` // default $Default
 }
 
 // S3 is a bucket of any maker. Its endpoint, if it is not Amazon's, comes from the SDK's settings or from Endpoint; credentials always come from

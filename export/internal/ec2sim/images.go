@@ -30,6 +30,7 @@ type amiImage struct {
 	permissions           []permission
 	source                string // the image that it is a copy of
 	sourceRegion          string
+	fast                  *fastLaunch // nil: it has none
 }
 
 // device is a block device mapping.
