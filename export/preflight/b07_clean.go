@@ -10,7 +10,7 @@ func cleanFileSystems() Check {
 		Levels:   Levels{ImportImage: Warning, ImportSnapshot: Warning, EBSDirect: Warning},
 		Prevents: "FirstBootFailure",
 		Fix:      "shut the machine down and export it again; or replay the journal: e2fsck -fy, or mount and unmount it", Fixable: true,
-		NoComponent: "none is needed: a build ends with all file systems unmounted",
+		NoComponent: "every build ends with all file systems unmounted",
 		look: func(_ context.Context, t *Target) ([]Seen, error) {
 			var seen []Seen
 			for _, v := range t.Report.FileSystems {

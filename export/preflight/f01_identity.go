@@ -15,7 +15,7 @@ func ownIdentity() Check {
 		Levels:   Levels{ImportImage: Warning, ImportSnapshot: Warning, EBSDirect: Warning},
 		Prevents: "no message: instances share host keys and DHCP identities, and cloud-init takes each for the machine that it has seen",
 		Fix:      "cloud-init clean --logs --machine-id --seed, and rm /etc/ssh/ssh_host_*; a build with Ingot does it last of all", Fixable: true,
-		NoComponent: "none is needed: every build does it last of all",
+		NoComponent: "every build does it last of all",
 		look: func(_ context.Context, t *Target) ([]Seen, error) {
 			s := t.Report.System
 			var seen []Seen
