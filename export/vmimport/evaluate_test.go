@@ -114,3 +114,32 @@ func TestKeyPolicies(t *testing.T) {
 		}
 	}
 }
+
+// FuzzDocument reads documents as anybody may have written them: nothing panics, and what is added to one is added to what was there.
+func FuzzDocument(f *testing.F) {
+	for _, seed := range []string{
+		TrustPolicy().String(), RolePolicy("aws", "images", []string{"arn:aws:kms:eu-west-1:1:key/k"}).String(), `{"Statement":{"Effect":"Deny","NotPrincipal":{"AWS":"*"},"NotAction":"*","Condition":{"ForAnyValue:StringNotLikeIfExists":{"aws:PrincipalArn":["*?*"]},"Null":{"a":"true"}}}}`,
+		`%7B%22Statement%22%3A%5B%5D%7D`, `{"Statement":[{"Effect":"Allow","Principal":"*","Action":["sts:*"],"Condition":{"StringEquals":{"sts:ExternalId":[]}}}]}`, `{}`, `[]`, `null`,
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		d, err := readDocument(text)
+		if err != nil {
+			return
+		}
+		c := requestContext{"aws:securetransport": {"true"}, "aws:principalarn": {}}
+		decide([]*policyDocument{d}, "s3:GetObject", "arn:aws:s3:::images/x", c)
+		d.trusts("eu-west-1")
+		k := &kmsKey{arn: "arn:aws:kms:eu-west-1:123456789012:key/k", account: "123456789012", policy: d}
+		k.allows("arn:aws:iam::123456789012:role/vmimport", "kms:Decrypt", notAllowed, c)
+		_, after, err := addStatements(text, TrustPolicy().Statement)
+		if err != nil {
+			return
+		}
+		more, err := readDocument(after)
+		if err != nil || len(more.Statement) != len(d.Statement)+1 {
+			t.Errorf("%q became %q: %d statements and %v", text, after, len(more.Statement), err)
+		}
+	})
+}

@@ -42,7 +42,8 @@ func (e *examination) key(ctx context.Context, f preflight.Finding, region, id s
 		e.add(failed(f, preflight.Fatal, id, seen, keyPrevents, fix))
 		return nil
 	}
-	k := &kmsKey{arn: value(m.Arn), account: value(m.AWSAccountId), managed: m.KeyManager == kmstypes.KeyManagerTypeAws}
+	k := &kmsKey{arn: value(m.Arn), account: value(m.AWSAccountId),
+		managed: m.KeyManager == kmstypes.KeyManagerTypeAws || strings.Contains(id, "alias/aws/")} // aliases that only AWS may make
 	k.foreign = k.account != "" && k.account != e.accountID
 	readKeyPolicy(ctx, client, k)
 	return k

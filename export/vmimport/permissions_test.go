@@ -160,3 +160,16 @@ func TestExamineKnowsTheRoleOfASession(t *testing.T) {
 		t.Errorf("%+v", problems)
 	}
 }
+
+// TestExamineRefusesSharingWithTheAccountsOwnKey tells that nobody else can use what AWS's own key encrypts.
+func TestExamineRefusesSharingWithTheAccountsOwnKey(t *testing.T) {
+	sim := ec2sim.Start(t, ec2sim.Options{})
+	needs := vmimport.Needs{Path: preflight.EBSDirect, CopyKeys: []vmimport.CopyKey{{Region: "us-east-1", KMSKeyID: "alias/aws/ebs", Shared: true}}}
+	if problems, _ := look(t, sim.Config(t, region), needs); len(problems) != 1 || !saw(problems, "G02", preflight.Failed, "the AMI in us-east-1 is shared, and the KMS key is AWS's own") {
+		t.Errorf("%+v", problems)
+	}
+	needs.CopyKeys[0].Shared = false
+	if problems, _ := look(t, sim.Config(t, region), needs); len(problems) > 0 {
+		t.Errorf("%+v", problems)
+	}
+}

@@ -95,10 +95,30 @@ func (t *task[R]) begin(ctx context.Context) (*started, error) {
 	if s.TaskID != "" {
 		return s, nil
 	}
-	if s.TaskID, err = t.start(ctx, s.Token); err != nil {
-		return nil, t.refused(ctx, err)
+	for tries := 0; ; tries++ {
+		s.TaskID, err = t.start(ctx, s.Token)
+		if err == nil {
+			return s, t.keep(s)
+		}
+		if !roleUnseen(err) || tries >= roleTries {
+			return nil, t.refused(ctx, err)
+		}
+		if t.progress != nil {
+			t.progress(0, "AWS does not see the service role; one that was just made takes a while")
+		}
+		if !sleep(ctx, interval(t.poll, tries)) {
+			return nil, fmt.Errorf("%s: %w", t.action, context.Cause(ctx))
+		}
 	}
-	return s, t.keep(s)
+}
+
+// roleTries is how often a task is asked for again where AWS does not see the service role, with the pauses between polls: for about a minute, which IAM
+// takes at most to tell everybody of a role that was just made or changed (reported: confidential-containers/cloud-api-adaptor#3287).
+const roleTries = 7
+
+func roleUnseen(err error) bool {
+	var api smithy.APIError
+	return errors.As(err, &api) && strings.Contains(strings.ToLower(api.ErrorMessage()), "service role") && strings.Contains(api.ErrorMessage(), "does not exist or does not have sufficient permissions")
 }
 
 // refused makes of the answer to a request to start what is told. Only an answer that will stay the same makes the token useless.

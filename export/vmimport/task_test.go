@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -166,11 +167,26 @@ func TestKillBeforeTheAnswer(t *testing.T) {
 }
 
 func TestRefusedTaskHasARemedy(t *testing.T) {
-	f := &tasks{starts: []error{api("InvalidParameter", "The service role vmimport does not exist or does not have sufficient permissions for the service to continue")}}
+	f := &tasks{starts: []error{api("InvalidParameter", "Invalid S3 source location")}}
 	_, err := vmimport.ImportSnapshot(t.Context(), f, options(book(t)))
 	var failed *vmimport.TaskError
-	if !errors.As(err, &failed) || failed.Status != "refused" || !strings.Contains(failed.Remedy, "ingot aws setup") {
-		t.Fatalf("%v", err)
+	if !errors.As(err, &failed) || failed.Status != "refused" || !strings.Contains(failed.Remedy, "does not find the object") || len(f.tokens) != 1 {
+		t.Fatalf("%v after %d requests", err, len(f.tokens))
+	}
+}
+
+// TestRoleThatWasJustMade asks again, with the same token, while AWS does not see the role, and gives up in the end.
+func TestRoleThatWasJustMade(t *testing.T) {
+	unseen := api("InvalidParameter", "The service role vmimport does not exist or does not have sufficient permissions for the service to continue")
+	f := &tasks{starts: []error{unseen, unseen}, answers: []any{at("completed", "", "")}}
+	if _, err := vmimport.ImportSnapshot(t.Context(), f, options(book(t))); err != nil || len(f.tokens) != 3 || f.tokens[0] != f.tokens[2] {
+		t.Errorf("%v after %q", err, f.tokens)
+	}
+	f = &tasks{starts: slices.Repeat([]error{unseen}, 100)}
+	_, err := vmimport.ImportSnapshot(t.Context(), f, options(book(t)))
+	var failed *vmimport.TaskError
+	if !errors.As(err, &failed) || !strings.Contains(failed.Remedy, "ingot aws setup") || len(f.tokens) > 10 {
+		t.Errorf("%v after %d requests", err, len(f.tokens))
 	}
 }
 
