@@ -26,6 +26,7 @@ const (
 	maxLaunchTemplates = 5
 	maxSSMParameters   = 10
 	maxAccounts        = 1536
+	maxLicenses        = 50
 )
 
 var regionName = regexp.MustCompile(`^[a-z]{2,}(-[a-z]+)+-[0-9]+$`)

@@ -14,8 +14,9 @@ import (
 
 // The keys of one distribution: the service's, those it has that mean nothing here, and Ingot's own.
 var (
-	regionKeys     = []string{"amiDistributionConfiguration", "launchTemplateConfigurations", "ssmParameterConfigurations", "s3ExportConfiguration", "fastLaunchConfigurations"}
-	keptRegionKeys = []string{"licenseConfigurationArns", "containerDistributionConfiguration"}
+	regionKeys = []string{"amiDistributionConfiguration", "launchTemplateConfigurations", "ssmParameterConfigurations", "s3ExportConfiguration", "fastLaunchConfigurations",
+		"licenseConfigurationArns"}
+	keptRegionKeys = []string{"containerDistributionConfiguration"}
 	placeKinds     = []string{"region", "folder", "s3", "http", "libvirtPool"}
 	amiKeys        = []string{"name", "description", "targetAccountIds", "amiTags", "kmsKeyId", "launchPermission", "deprecateAfterDays", "deregistrationProtection"}
 	permissionKeys = []string{"userIds", "userGroups", "organizationArns", "organizationalUnitArns"}
@@ -27,6 +28,7 @@ var (
 	parameterName  = regexp.MustCompile(`^[A-Za-z0-9_./-]{1,1000}$`)
 	organization   = regexp.MustCompile(`^arn:aws[a-z-]*:organizations::[0-9]{12}:organization/o-[a-z0-9]{10,32}$`)
 	unit           = regexp.MustCompile(`^arn:aws[a-z-]*:organizations::[0-9]{12}:ou/o-[a-z0-9]{10,32}/ou-[0-9a-z]{4,32}-[0-9a-z]{8,32}$`)
+	license        = regexp.MustCompile(`^arn:aws[^:]*:license-manager:[^:]+:[0-9]{12}:license-configuration:lic-[a-z0-9_-]{32}$`)
 	userGroup      = regexp.MustCompile(`^all$`)
 	bucketName     = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
 	// What an AMI's name may have, variables put aside (ec2 RegisterImage, Name).
@@ -145,6 +147,14 @@ func (m mapping) region(d *distribution.Distribution) {
 			}
 			accounts[l.AccountID] = true
 			d.FastLaunches = append(d.FastLaunches, l)
+		}
+	}
+	if f, ok := m.at("licenseConfigurationArns"); ok {
+		d.LicenseConfigurationARNs = f.patterns(license, "the ARN of a license configuration", maxLicenses)
+		for _, arn := range d.LicenseConfigurationARNs {
+			if d.Region != "" && !strings.Contains(arn, ":"+d.Region+":") {
+				f.problem(clip(arn)+" is of another region", "name one of "+d.Region)
+			}
 		}
 	}
 	d.Kept = m.keep(keptRegionKeys)

@@ -44,7 +44,8 @@ distributions:
     ssmParameterConfigurations: [{parameterName: /golden/web}, {parameterName: web, dataType: text, amiAccountId: 123456789012}]
     s3ExportConfiguration: {roleName: vmimport, diskImageFormat: VMDK, s3Bucket: my-exports, s3Prefix: web/}
     fastLaunchConfigurations: [{enabled: true, maxParallelLaunches: 6, snapshotConfiguration: {targetResourceCount: 10}, launchTemplate: {launchTemplateName: win, launchTemplateVersion: 3}}]
-    licenseConfigurationArns: [arn:aws:license-manager:eu-west-1:123456789012:license-configuration:lic-1]
+    licenseConfigurationArns: [arn:aws:license-manager:eu-west-1:123456789012:license-configuration:lic-0123456789abcdef0123456789abcdef]
+    containerDistributionConfiguration: {targetRepository: {service: ECR, repositoryName: web}}
   - region: us-east-1
   - {folder: images, formats: [vmdk]}
   - s3: {bucket: artifacts, prefix: web/, endpoint: "https://objects.example:9000", region: here, profile: onprem}
@@ -77,7 +78,7 @@ func TestReadDistribution(t *testing.T) {
 	if got := first.AMI.TargetAccountIDs; !reflect.DeepEqual(got, []string{"123456789012", "012345678901"}) {
 		t.Errorf("accounts %v", got)
 	}
-	if first.SSMParameters[0].DataType != "aws:ec2:image" || len(first.Kept) != 1 || !reflect.DeepEqual(first.FastLaunches, []distribution.FastLaunch{{Enabled: true, MaxParallelLaunches: 6, TargetResourceCount: 10,
+	if first.SSMParameters[0].DataType != "aws:ec2:image" || len(first.Kept) != 1 || len(first.LicenseConfigurationARNs) != 1 || !reflect.DeepEqual(first.FastLaunches, []distribution.FastLaunch{{Enabled: true, MaxParallelLaunches: 6, TargetResourceCount: 10,
 		LaunchTemplate: &distribution.FastLaunchTemplate{LaunchTemplateName: "win", LaunchTemplateVersion: "3"}}}) || *c.Registration.ENASupport {
 		t.Errorf("read %+v", c)
 	}
@@ -119,6 +120,7 @@ func TestDistributionMistakes(t *testing.T) {
 		{"license", "distributions: [{region: eu-west-1}]\nimport: {path: ebs-direct, licenseType: BYOL}\n", "import.licenseType", "import-image only"},
 		{"fast launch", "distributions: [{region: eu-west-1, fastLaunchConfigurations: [{enabled: true, launchTemplate: {launchTemplateVersion: '1'}}]}]\n", "distributions[0].fastLaunchConfigurations[0].launchTemplate", "one of them"},
 		{"fast launch's launches", "distributions: [{region: eu-west-1, fastLaunchConfigurations: [{enabled: true, maxParallelLaunches: 5}]}]\n", "distributions[0].fastLaunchConfigurations[0].maxParallelLaunches", "6"},
+		{"license's region", "distributions: [{region: us-east-1, licenseConfigurationArns: ['arn:aws:license-manager:eu-west-1:123456789012:license-configuration:lic-0123456789abcdef0123456789abcdef']}]\n", "distributions[0].licenseConfigurationArns", "another region"},
 		{"zeros", "distributions: [{region: eu-west-1}]\nimport: {writeZeros: true}\n", "import.writeZeros", "ebs-direct only"},
 		{"uefi-preferred", "distributions: [{region: eu-west-1}]\nimport: {path: import-image}\nregistration: {bootMode: uefi-preferred}\n", "registration", "does not take"},
 		{"tpm", "distributions: [{region: eu-west-1}]\nregistration: {bootMode: legacy-bios, tpmSupport: v2.0}\n", "registration.tpmSupport", "needs bootMode uefi"},

@@ -191,6 +191,7 @@ func (j *job) region(ctx context.Context, d distribution.Distribution) {
 		})
 	}
 	others.Wait()
+	j.licenses(ctx, d, there)
 	j.launchTemplates(ctx, d, own, there)
 	j.parameters(ctx, d, own, there)
 	j.fastLaunches(ctx, d, own, there)

@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/licensemanager"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 
 	"github.com/ingot-image/ingot/export/ami"
@@ -362,5 +363,35 @@ func TestTagsStayInTheirRegion(t *testing.T) {
 		if got := tagText(w.image(w.ec2(far), results[far+" "+ec2sim.Account].ImageID).Tags); got != "Team=web Tested=yes" {
 			t.Errorf("the copy has the tags %s", got)
 		}
+	}
+}
+
+// License configurations are associated with every AMI of a region, once; what an account may not use fails there alone.
+func TestLicenses(t *testing.T) {
+	w := newWorld(t)
+	arn := func(account string) string {
+		return "arn:aws:license-manager:" + far + ":" + account + ":license-configuration:lic-0123456789abcdef0123456789abcdef"
+	}
+	d := distribution.Distribution{Region: far, AMI: &distribution.AMI{Name: name}, LicenseConfigurationARNs: []string{arn(ec2sim.Account)}}
+	results, err := w.distribute(d)
+	w.must(err)
+	r := results[far+" "+ec2sim.Account]
+	image := "arn:aws:ec2:" + far + "::image/" + r.ImageID
+	out, err := licensemanager.NewFromConfig(w.sim.Config(t, far)).ListLicenseSpecificationsForResource(t.Context(),
+		&licensemanager.ListLicenseSpecificationsForResourceInput{ResourceArn: &image})
+	if err != nil || len(out.LicenseSpecifications) != 1 || *out.LicenseSpecifications[0].LicenseConfigurationArn != d.LicenseConfigurationARNs[0] {
+		t.Errorf("%+v, %v", out, err)
+	}
+	w.permitted()
+	results, err = w.distribute(d)
+	w.must(err)
+	if changed := results[far+" "+ec2sim.Account].Changed; len(changed) > 0 {
+		t.Errorf("the second run: %v", changed)
+	}
+	d.LicenseConfigurationARNs = append(d.LicenseConfigurationARNs, arn(other))
+	_, err = w.distribute(d)
+	var failed *ami.DistributionError
+	if !errors.As(err, &failed) || len(failed.RegionFailures) != 1 || failed.RegionFailures[0].Step != ami.AssociateLicenses || !strings.Contains(err.Error(), "not found") {
+		t.Errorf("%v", err)
 	}
 }

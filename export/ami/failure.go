@@ -14,6 +14,7 @@ const (
 	UpdateLaunchTemplates = "UPDATE_LAUNCH_TEMPLATES"
 	PutSSMParameters      = "PUT_SSM_PARAMETERS"
 	ExportAMI             = "EXPORT_AMI"
+	AssociateLicenses     = "ASSOCIATE_LICENSES"
 	UpdateFastLaunch      = "UPDATE_FAST_LAUNCH_CONFIGURATION"
 )
 
@@ -29,7 +30,7 @@ type RegionFailure struct {
 	Region    string `json:"region"`
 	AccountID string `json:"targetAccountId,omitempty"`
 	Status    string `json:"status"` // Failed, Cancelled, TimedOut
-	// Step is UpdateLaunchTemplates, PutSSMParameters, UpdateFastLaunch or ExportAMI. It is empty when the image could not be copied there, or not be given what
+	// Step is UpdateLaunchTemplates, PutSSMParameters, AssociateLicenses, UpdateFastLaunch or ExportAMI. It is empty when the image could not be copied there, or not be given what
 	// belongs to itself: tags, description, permissions, deprecation, protection.
 	Step         string `json:"imageConfigurationStep,omitempty"`
 	ErrorMessage string `json:"errorMessage"`

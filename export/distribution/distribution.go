@@ -56,8 +56,9 @@ type Distribution struct {
 	LibvirtPool *LibvirtPool `json:"libvirtPool,omitempty"` // the folder of a storage pool
 	// Formats that go to a place other than a region; empty: all that the image has.
 	Formats []string `json:"formats,omitempty"`
-	// Kept holds the keys of the service that Ingot does not carry out (licenseConfigurationArns,
-	// containerDistributionConfiguration), as JSON values, so that a recipe moves to AWS and back.
+	// LicenseConfigurationARNs are License Manager's, of the region.
+	LicenseConfigurationARNs []string `json:"licenseConfigurationArns,omitempty"`
+	// Kept holds the keys of the service that Ingot does not carry out (containerDistributionConfiguration), as JSON values, so that a recipe moves to AWS and back.
 	Kept map[string]json.RawMessage `json:"kept,omitempty"`
 }
 

@@ -54,7 +54,7 @@ func (s *Server) copyImage(c *call) ([]element, error) {
 	}
 	copied := source
 	copied.place, copied.name, copied.description, copied.state = c.place(), f.get("Name"), f.get("Description"), "pending"
-	copied.fast = nil
+	copied.fast, copied.licenses = nil, nil
 	copied.permissions, copied.devices = nil, slices.Clone(source.devices)
 	copied.source, copied.sourceRegion = source.id, source.region
 	if err := s.add(&copied, tags); err != nil {

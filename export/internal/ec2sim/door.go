@@ -79,6 +79,8 @@ func (s *Server) answer(w http.ResponseWriter, c *call) {
 		s.launchTemplate(w, c)
 	case c.Service == "ebs":
 		s.blocks(c.place()).ServeHTTP(w, c.http)
+	case c.Service == "license-manager" && (c.Action == "ListLicenseSpecificationsForResource" || c.Action == "UpdateLicenseSpecificationsForResource"):
+		s.licenseManager(w, c)
 	case c.Service == "servicequotas" && (c.Action == "GetServiceQuota" || c.Action == "GetAWSDefaultServiceQuota"):
 		s.serviceQuota(w, c)
 	case c.Service == "iam" && c.Action == "SimulatePrincipalPolicy":

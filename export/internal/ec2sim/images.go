@@ -30,6 +30,7 @@ type amiImage struct {
 	permissions           []permission
 	source                string // the image that it is a copy of
 	sourceRegion          string
+	licenses              []string    // ARNs of license configurations
 	fast                  *fastLaunch // nil: it has none
 }
 
