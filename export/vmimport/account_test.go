@@ -136,7 +136,7 @@ func TestSetupMendsByAdding(t *testing.T) {
 	for _, f := range problems {
 		seen = append(seen, f.ID+" "+f.Seen)
 	}
-	for i, want := range []string{"G02 no lifecycle rule", "G03 it does not trust vmie.amazonaws.com", "G03 the role is not allowed s3:GetBucketLocation on arn:aws:s3:::images, s3:ListBucket"} {
+	for i, want := range []string{"G02 no lifecycle rule", "G03 it does not trust vmie.amazonaws.com", "G03 the role is not allowed s3:GetBucketLocation, s3:ListBucket on arn:aws:s3:::images"} {
 		if i >= len(seen) || !strings.HasPrefix(seen[i], want) {
 			t.Fatalf("before: %q, want %q at %d", seen, want, i)
 		}

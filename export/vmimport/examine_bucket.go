@@ -123,7 +123,7 @@ func (e *examination) writable(ctx context.Context, client *s3.Client, f preflig
 		f.Fix = "allow a small object to be written and deleted: ingot doctor --aws --try-write"
 		e.add(f)
 	case len(l.missing) > 0:
-		e.add(failed(f, preflight.Fatal, where, "the credentials do not allow "+strings.Join(l.missing, ", "), "AccessDenied", fix))
+		e.add(failed(f, preflight.Fatal, where, "the credentials do not allow "+listed(l.missing), "AccessDenied", fix))
 	case len(l.conditional) > 0:
 		f.Status, f.Level, f.Where, f.Reason = preflight.Unknown, preflight.Fatal, where, "cannot check without writing: "+l.uncertain()
 		f.Fix = "allow a small object to be written and deleted: ingot doctor --aws --try-write"

@@ -3,7 +3,6 @@ package vmimport
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 
@@ -60,7 +59,7 @@ func (e *examination) roleRights(ctx context.Context, client *iam.Client, f pref
 	case err != nil:
 		e.add(unknownFor(f, preflight.Fatal, r.arn, err, ""))
 	case len(own.missing) > 0:
-		e.add(failed(f, preflight.Fatal, r.arn, "the role is not allowed "+strings.Join(own.missing, ", "), prevents, "add what is missing: "+setup))
+		e.add(failed(f, preflight.Fatal, r.arn, "the role is not allowed "+listed(own.missing), prevents, "add what is missing: "+setup))
 	case len(own.conditional) > 0:
 		g := f
 		g.Status, g.Level, g.Where, g.Reason = preflight.Unknown, preflight.Fatal, r.arn, "cannot check: "+own.uncertain()

@@ -54,8 +54,8 @@ func TestExamineSimulatesTheCaller(t *testing.T) {
 		{"no role to pass", fmt.Sprintf(s3, ""), "G03", "do not allow iam:PassRole on arn:aws:iam::123456789012:role/vmimport"},
 		{"another service", fmt.Sprintf(s3, "") + "," + strings.Replace(pass, "vmie", "ec2", 1), "G03", "do not allow iam:PassRole"},
 		{"denied", fmt.Sprintf(s3, "") + "," + pass + `,{"Effect":"Deny","Action":"s3:DeleteObject","Resource":"*"}`, "G02", "s3:DeleteObject on arn:aws:s3:::images/ingot/disk (a policy denies it)"},
-		{"read only", pass + `,{"Effect":"Allow","Action":"s3:Get*","Resource":"*"}`, "G02", "do not allow s3:PutObject on arn:aws:s3:::images/ingot/disk, s3:DeleteObject on"},
-		{"from an address", fmt.Sprintf(s3, `,"Condition":{"IpAddress":{"aws:SourceIp":"10.0.0.0/8"}}`) + "," + pass, "G02", "conditions decide on s3:PutObject on arn:aws:s3:::images/ingot/disk, s3:GetObject"},
+		{"read only", pass + `,{"Effect":"Allow","Action":"s3:Get*","Resource":"*"}`, "G02", "do not allow s3:PutObject, s3:DeleteObject on arn:aws:s3:::images/ingot/disk"},
+		{"from an address", fmt.Sprintf(s3, `,"Condition":{"IpAddress":{"aws:SourceIp":"10.0.0.0/8"}}`) + "," + pass, "G02", "conditions decide on s3:PutObject, s3:GetObject, s3:DeleteObject on arn:aws:s3:::images/ingot/disk, by aws:SourceIp"},
 	} {
 		document := `{"Version":"2012-10-17","Statement":[` + c.statements + `]}`
 		ok(client.PutUserPolicy(ctx, &iam.PutUserPolicyInput{UserName: &user, PolicyName: aws.String("p"), PolicyDocument: &document}))

@@ -169,9 +169,21 @@ func (l lack) of(action, resource string) decision {
 // byPolicy marks what a policy denies.
 const byPolicy = " (a policy denies it)"
 
+// listed joins what a lack names, with a resource once for all the actions on it that follow each other.
+func listed(texts []string) string {
+	texts = slices.Clone(texts)
+	for i := range len(texts) - 1 {
+		action, resource, one := strings.Cut(texts[i], " on ")
+		if _, next, same := strings.Cut(texts[i+1], " on "); one && same && next == resource {
+			texts[i] = action
+		}
+	}
+	return strings.Join(texts, ", ")
+}
+
 // uncertain says what is not sure.
 func (l lack) uncertain() string {
-	text := "conditions decide on " + strings.Join(l.conditional, ", ")
+	text := "conditions decide on " + listed(l.conditional)
 	if len(l.open) > 0 {
 		open := slices.Clone(l.open)
 		slices.Sort(open)

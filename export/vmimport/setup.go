@@ -227,7 +227,7 @@ func (r *roleSetup) mendPolicy(there *role) (Step, error) {
 			return s, err
 		}
 	}
-	put := r.put(Mend, name, document, fmt.Sprintf("it is not allowed %s: add the policy %s", strings.Join(own.missing, ", "), name))
+	put := r.put(Mend, name, document, fmt.Sprintf("it is not allowed %s: add the policy %s", listed(own.missing), name))
 	put.Before = before
 	return put, nil
 }
