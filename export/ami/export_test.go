@@ -57,9 +57,10 @@ func TestExport(t *testing.T) {
 	if _, err := io.ReadFull(object.Body, magic); err != nil || string(magic) != "KDMV" {
 		t.Errorf("the file begins with %q, %v", magic, err)
 	}
+	asked := w.sim.Count("ec2", "ExportImage") // more than twice: what refuses a missing role also refuses one that was just made, which is waited for
 	again, err := w.distribute(d...)
 	w.must(err)
-	if n := w.sim.Count("ec2", "ExportImage"); n != 2 || *again[home+" "+ec2sim.Account].Exported != *to {
-		t.Errorf("again: %+v, asked for %d times with the one that was refused", again, n)
+	if n := w.sim.Count("ec2", "ExportImage") - asked; n != 0 || *again[home+" "+ec2sim.Account].Exported != *to {
+		t.Errorf("again: %+v, asked for %d times more", again, n)
 	}
 }
