@@ -14,7 +14,7 @@ import (
 const maxKernels = 64
 
 // Drivers that clouds and hypervisors present disks and networks to, by module name. The first ones are EC2's.
-var drivers = []string{"nvme", "ena", "xen_blkfront", "xen_netfront", "ixgbevf",
+var drivers = []string{"nvme", "nvme_core", "ena", "xen_blkfront", "xen_netfront", "ixgbevf",
 	"virtio_pci", "virtio_blk", "virtio_scsi", "virtio_net", "hv_storvsc", "hv_netvsc", "vmw_pvscsi", "vmxnet3", "mptspi", "e1000", "e1000e", "ahci", "gve",
 	"ext4", "xfs", "btrfs", "vfat", "dm_mod"}
 

@@ -11,7 +11,7 @@ import (
 // nvmeDriver is R1 too: the root volume of an instance on Nitro is an NVMe disk.
 func nvmeDriver() Check {
 	return Check{
-		ID: "D01", Title: "every kernel finds an NVMe root volume: nvme is built in or in the initramfs (R1)", Needs: NeedSystem,
+		ID: "D01", Title: "every kernel finds an NVMe root volume: nvme and nvme_core are built in or in the initramfs (R1)", Needs: NeedSystem,
 		Looks:    "modules.builtin of each kernel, and the files in its initramfs",
 		Levels:   Levels{ImportImage: Warning, ImportSnapshot: Fatal, EBSDirect: Fatal},
 		Prevents: "no message: the kernel waits for its root device until it panics, and the instance fails its status check",
@@ -19,13 +19,28 @@ func nvmeDriver() Check {
 			`add_drivers+=" nvme " in /etc/dracut.conf.d/nvme.conf and dracut --regenerate-all --force`,
 		Component: readiness, Parameter: "Drivers",
 		look: func(_ context.Context, t *Target) ([]Seen, error) {
-			return t.earlyDrivers("nvme")
+			return t.earlyDrivers()
 		},
 	}
 }
 
-// earlyDrivers looks for drivers that each kernel needs before it has its root file system. It is as bad as the check says for the default kernel only.
-func (t *Target) earlyDrivers(names ...string) ([]Seen, error) {
+// lacksEarly names the driver of NVMe that a kernel lacks before it has its root file system, "" if it has all. Nvme is built in with nvme_core only, and
+// was one module without it before Linux 4.4.
+func lacksEarly(k *inspect.Kernel) string {
+	nvme, core := driver(k, "nvme"), driver(k, "nvme_core")
+	switch {
+	case nvme.Kernel == "builtin":
+		return ""
+	case !nvme.Initrd:
+		return "nvme"
+	case core.Kernel == "module" && !core.Initrd:
+		return "nvme_core"
+	}
+	return ""
+}
+
+// earlyDrivers looks at each kernel. It is as bad as the check says for the default kernel only.
+func (t *Target) earlyDrivers() ([]Seen, error) {
 	var seen []Seen
 	var unread error
 	known := false
@@ -38,21 +53,21 @@ func (t *Target) earlyDrivers(names ...string) ([]Seen, error) {
 		switch {
 		case k.Initrd != nil && k.Initrd.Problem != "":
 			known = true
-			if slices.ContainsFunc(names, func(name string) bool { return driver(k, name).Kernel != "builtin" }) && (unread == nil || k.Default) {
+			if !builtIn(k, "nvme") && (unread == nil || k.Default) {
 				unread = unreadable(k)
 			}
 		case !k.Modules && k.Initrd == nil: // one without modules has what it has
 		default:
 			known = true
-			for _, name := range names {
-				if d := driver(k, name); d.Kernel != "builtin" && !d.Initrd {
-					where := k.Path
-					if k.Initrd != nil {
-						where = k.Initrd.Path
-					}
-					seen = append(seen, Seen{Where: where, What: fmt.Sprintf("%s is neither in it nor built into kernel %s", name, k.Version), Level: level})
-				}
+			lacks := lacksEarly(k)
+			if lacks == "" {
+				break
 			}
+			where := k.Path
+			if k.Initrd != nil {
+				where = k.Initrd.Path
+			}
+			seen = append(seen, Seen{Where: where, What: fmt.Sprintf("%s is neither in it nor built into kernel %s", lacks, k.Version), Level: level})
 		}
 	}
 	if unread != nil && !slices.ContainsFunc(seen, func(s Seen) bool { return s.Level == None }) {
