@@ -16,6 +16,7 @@ package imds
 import (
 	"crypto/rand"
 	"encoding/base64"
+	"fmt"
 	"maps"
 	"net"
 	"net/http"
@@ -34,6 +35,7 @@ const (
 )
 
 const (
+	tokenPath = "/latest/api/token"
 	maxTTL    = 21600 // seconds: six hours, the service's own
 	maxTokens = 1024
 	// maxRequests is how many requests are remembered, and maxText how much of the text in each: the guest is taken for hostile.
@@ -66,8 +68,7 @@ type Service struct {
 func New(i Instance) *Service {
 	i = i.complete()
 	return &Service{
-		versions: []string{"1.0", "2007-01-19", "2009-04-04", "2014-02-25", "2016-09-02", "2018-09-24", "2021-03-23", "2024-04-11", "latest"},
-		leaves:   i.tree(), now: time.Now, tokens: map[string]time.Time{}, changed: make(chan struct{}),
+		versions: versions(), leaves: i.tree(), now: time.Now, tokens: map[string]time.Time{}, changed: make(chan struct{}),
 	}
 }
 
@@ -86,11 +87,13 @@ func (s *Service) Changed() <-chan struct{} {
 }
 
 // ServeHTTP answers a request as the service does: text without a final newline, a folder as the list of what is in it, 401 without a token that is valid, 404
-// for what this instance does not have.
+// for what this instance does not have. An error's body is a page of XHTML, which a script that does not look at the status takes for the value.
 func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	status, body := s.answer(w.Header(), r)
 	w.Header().Set("Server", "EC2ws")
-	w.Header().Set("Content-Type", "text/plain")
+	if w.Header().Get("Content-Type") == "" {
+		w.Header().Set("Content-Type", "text/plain")
+	}
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	// Remembered before the guest has the answer: who waits for a request finds what came before it.
 	s.remember(Request{Time: s.now(), Method: bounded(r.Method), Path: bounded(r.URL.Path), UserAgent: bounded(r.UserAgent()), Status: status})
@@ -105,18 +108,18 @@ func (s *Service) answer(header http.Header, r *http.Request) (int, []byte) {
 	if r.Method == http.MethodPut {
 		return s.newToken(header, r, name)
 	}
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		return plain(http.StatusMethodNotAllowed)
+	if r.Method != http.MethodGet && r.Method != http.MethodHead || name == tokenPath {
+		return refuse(header, http.StatusMethodNotAllowed)
 	}
 	if !s.authorised(header, r.Header.Get(TokenHeader)) {
-		return plain(http.StatusUnauthorized)
+		return refuse(header, http.StatusUnauthorized)
 	}
 	if name == "/" {
 		return http.StatusOK, []byte(strings.Join(s.versions, "\n"))
 	}
 	version, below, _ := strings.Cut(name[1:], "/")
 	if !slices.Contains(s.versions, version) {
-		return plain(http.StatusNotFound)
+		return refuse(header, http.StatusNotFound)
 	}
 	if body, ok := s.leaves[below]; ok {
 		return http.StatusOK, body
@@ -124,20 +127,20 @@ func (s *Service) answer(header http.Header, r *http.Request) (int, []byte) {
 	if list := s.list(below); len(list) > 0 {
 		return http.StatusOK, []byte(strings.Join(list, "\n"))
 	}
-	return plain(http.StatusNotFound)
+	return refuse(header, http.StatusNotFound)
 }
 
 // newToken answers PUT /latest/api/token. A request that came through a proxy gets none, as by the service.
 func (s *Service) newToken(header http.Header, r *http.Request, name string) (int, []byte) {
-	if name != "/latest/api/token" {
-		return plain(http.StatusMethodNotAllowed)
+	if name != tokenPath {
+		return refuse(header, http.StatusMethodNotAllowed)
 	}
 	if r.Header.Get("X-Forwarded-For") != "" {
-		return plain(http.StatusForbidden)
+		return refuse(header, http.StatusForbidden)
 	}
 	ttl, err := strconv.Atoi(r.Header.Get(TTLHeader))
 	if err != nil || ttl < 1 || ttl > maxTTL {
-		return plain(http.StatusBadRequest)
+		return refuse(header, http.StatusBadRequest)
 	}
 	secret := make([]byte, 40)
 	rand.Read(secret)
@@ -146,7 +149,7 @@ func (s *Service) newToken(header http.Header, r *http.Request, name string) (in
 	defer s.mu.Unlock()
 	maps.DeleteFunc(s.tokens, func(_ string, end time.Time) bool { return !s.now().Before(end) })
 	if len(s.tokens) >= maxTokens {
-		return plain(http.StatusServiceUnavailable)
+		return refuse(header, http.StatusServiceUnavailable)
 	}
 	s.tokens[token] = s.now().Add(time.Duration(ttl) * time.Second)
 	header.Set(TTLHeader, strconv.Itoa(ttl))
@@ -191,8 +194,23 @@ func (s *Service) list(folder string) []string {
 	return slices.Compact(entries)
 }
 
-func plain(status int) (int, []byte) {
-	return status, []byte(strconv.Itoa(status) + " - " + http.StatusText(status))
+// errorPage is the body of every error, with the status twice.
+const errorPage = `<?xml version="1.0" encoding="iso-8859-1"?>
+<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Transitional//EN"
+	"http://www.w3.org/TR/xhtml1/DTD/xhtml1-transitional.dtd">
+<html xmlns="http://www.w3.org/1999/xhtml" xml:lang="en" lang="en">
+ <head>
+  <title>%[1]s</title>
+ </head>
+ <body>
+  <h1>%[1]s</h1>
+ </body>
+</html>
+`
+
+func refuse(header http.Header, status int) (int, []byte) {
+	header.Set("Content-Type", "text/html")
+	return status, fmt.Appendf(nil, errorPage, strconv.Itoa(status)+" - "+http.StatusText(status))
 }
 
 func (s *Service) remember(r Request) {
@@ -212,9 +230,9 @@ func bounded(text string) string {
 
 // Server is an http.Server for the service with limits that suit a hostile guest.
 //
-// The service's answers to a PUT have an IP time-to-live of 1, the hop limit, so that they do not get past the instance, such as into a container with a
-// network of its own. Over QEMU's user network answers cross no router of the host's, and a guest's own router sees what it would see on EC2 with a limit
-// of 2 or more: the limit itself is not imitated.
+// EC2 sends the answer to a PUT with the hop limit as its IP time-to-live: 1, or 2 for instances of an AMI with ImdsSupport v2.0, so that a token gets past one
+// router at most, such as into a container with a network of its own. QEMU's user network sets the time-to-live by itself, to more than that, and has no
+// option for it: containers behind containers get a token here that they would not get on EC2.
 func (s *Service) Server() *http.Server {
 	return &http.Server{Handler: s, ReadHeaderTimeout: time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10}
 }

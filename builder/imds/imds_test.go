@@ -64,6 +64,7 @@ func TestTokens(t *testing.T) {
 		{"none at all", "PUT", "/latest/api/token", "", []string{TTLHeader, "0"}, 400},
 		{"no number", "PUT", "/latest/api/token", "", []string{TTLHeader, "long"}, 400},
 		{"through a proxy", "PUT", "/latest/api/token", "", []string{TTLHeader, "60", "X-Forwarded-For", "10.0.0.1"}, 403},
+		{"GET of a token", "GET", "/latest/api/token", token, nil, 405},
 		{"PUT elsewhere", "PUT", "/latest/meta-data/", token, []string{TTLHeader, "60"}, 405},
 	} {
 		g.token = c.token
@@ -71,6 +72,8 @@ func TestTokens(t *testing.T) {
 			t.Errorf("%s: %d, want %d", c.name, w.Code, c.want)
 		} else if c.method == "HEAD" && w.Body.Len() > 0 {
 			t.Errorf("%s: a body", c.name)
+		} else if page := fmt.Sprintf("<title>%d - %s</title>", c.want, http.StatusText(c.want)); c.want != 200 && (!strings.Contains(w.Body.String(), page) || w.Header().Get("Content-Type") != "text/html") {
+			t.Errorf("%s: %s of type %s, want %s", c.name, w.Body, w.Header().Get("Content-Type"), page)
 		}
 	}
 	g.token = token
@@ -89,7 +92,7 @@ func TestTokens(t *testing.T) {
 
 func TestTree(t *testing.T) {
 	userData := []byte("#!/bin/sh\necho \x00\xff\n")
-	g := newGuest(t, Instance{PublicKey: key, UserData: userData, MAC: "02:AB:cd:00:00:01"})
+	g := newGuest(t, Instance{PublicKey: key, UserData: userData, MAC: "02:AB:cd:00:00:01", Volumes: []string{"/dev/sdf", "xvdg"}})
 	for path, want := range map[string]string{
 		"/latest/meta-data/ami-id":                                           "ami-0123456789abcdef0",
 		"/2021-03-23/meta-data/instance-id":                                  "i-0123456789abcdef0",
@@ -101,7 +104,9 @@ func TestTree(t *testing.T) {
 		"/latest/meta-data/network/interfaces/macs/02:ab:cd:00:00:01/vpc-id": "vpc-0123456789abcdef0",
 		"/latest/meta-data/local-hostname":                                   "ip-169-254-0-15.ec2.internal",
 		"/latest/meta-data/placement/":                                       "availability-zone\navailability-zone-id\nregion",
-		"/latest/meta-data/block-device-mapping/":                            "ami\nroot",
+		"/latest/meta-data/block-device-mapping/":                            "ami\nebs1\nebs2\nroot",
+		"/latest/meta-data/block-device-mapping/ebs1":                        "sdf",
+		"/2019-10-01/meta-data/block-device-mapping/ebs2":                    "xvdg",
 		"/latest/dynamic/":                                                   "instance-identity/",
 		"/latest/dynamic/instance-identity/":                                 "document\npkcs7\nrsa2048\nsignature",
 		"/latest/":                                                           "dynamic/\nmeta-data/\nuser-data",
@@ -159,6 +164,10 @@ func TestTreeWalk(t *testing.T) {
 
 func TestIdentity(t *testing.T) {
 	g := newGuest(t, Instance{Region: "eu-west-1"})
+	var info struct{ Code, AccountID string }
+	if err := json.Unmarshal(g.do("GET", "/latest/meta-data/identity-credentials/ec2/info").Body.Bytes(), &info); err != nil || info.Code != "Success" || info.AccountID != "123456789012" {
+		t.Errorf("%+v, %v", info, err)
+	}
 	var document struct{ AccountID, InstanceID, ImageID, Region, AvailabilityZone, PendingTime string }
 	if err := json.Unmarshal(g.do("GET", "/latest/dynamic/instance-identity/document").Body.Bytes(), &document); err != nil {
 		t.Fatal(err)

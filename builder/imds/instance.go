@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -23,9 +24,21 @@ type Instance struct {
 	SubnetIPv4       string // 169.254.0.0/16
 	MAC              string // 52:54:00:12:34:56, QEMU's
 	RootDeviceName   string // /dev/xvda
-	PublicKey        string // in the form of authorized_keys; none if empty
-	UserData         []byte // none if empty
-	Launched         time.Time
+	// Volumes are the device names of the other EBS volumes, such as /dev/sdf; none if empty.
+	Volumes   []string
+	PublicKey string // in the form of authorized_keys; none if empty
+	UserData  []byte // none if empty
+	Launched  time.Time
+}
+
+// versions are those that the service has had, newest last (the EC2 user guide's column "Version when category was released", and what the service lists at /).
+// Programs ask for one of the past: cloud-init for 2009-04-04, 2016-09-02, 2018-09-24 and 2021-03-23.
+func versions() []string {
+	return []string{
+		"1.0", "2007-01-19", "2007-03-01", "2007-08-29", "2007-10-10", "2007-12-15", "2008-02-01", "2008-09-01", "2009-04-04", "2011-01-01", "2011-05-01",
+		"2012-01-12", "2014-02-25", "2014-11-05", "2015-10-20", "2016-04-19", "2016-06-30", "2016-09-02", "2018-03-28", "2018-08-17", "2018-09-24",
+		"2019-10-01", "2020-10-27", "2021-01-03", "2021-03-23", "2021-07-15", "2022-09-24", "2024-04-11", "latest",
+	}
 }
 
 // keyName is the key pair's.
@@ -54,7 +67,7 @@ func (i Instance) hostname() string {
 }
 
 // tree gives every leaf by its path below the version (EC2 user guide, "Instance metadata categories"). There is no iam folder, as on an instance without
-// a role, and no public address.
+// a role, no public address, no tags, and no credentials of the instance's own (identity-credentials): nobody could use them.
 func (i Instance) tree() map[string][]byte {
 	mac := "meta-data/network/interfaces/macs/" + strings.ToLower(i.MAC) + "/"
 	text := map[string]string{
@@ -66,6 +79,8 @@ func (i Instance) tree() map[string][]byte {
 		"meta-data/block-device-mapping/root":          i.RootDeviceName,
 		"meta-data/events/maintenance/history":         "[]",
 		"meta-data/events/maintenance/scheduled":       "[]",
+		"meta-data/metrics/vhostmd":                    `<?xml version="1.0" encoding="UTF-8"?>`,
+		"meta-data/identity-credentials/ec2/info":      i.identityInfo(),
 		"meta-data/hostname":                           i.hostname(),
 		"meta-data/instance-action":                    "none",
 		"meta-data/instance-id":                        i.InstanceID,
@@ -104,6 +119,9 @@ func (i Instance) tree() map[string][]byte {
 	if i.PublicKey != "" {
 		text["meta-data/public-keys/0/openssh-key"] = strings.TrimSpace(i.PublicKey) + "\n"
 	}
+	for n, device := range i.Volumes {
+		text["meta-data/block-device-mapping/ebs"+strconv.Itoa(n+1)] = strings.TrimPrefix(device, "/dev/")
+	}
 	leaves := map[string][]byte{}
 	for name, value := range text {
 		leaves[name] = []byte(value)
@@ -140,6 +158,11 @@ func (i Instance) document() string {
 		panic(err) // strings only
 	}
 	return string(data)
+}
+
+// identityInfo is what the service says of the credentials that agents of EC2's own use.
+func (i Instance) identityInfo() string {
+	return fmt.Sprintf("{\n  \"Code\" : \"Success\",\n  \"LastUpdated\" : %q,\n  \"AccountId\" : %q\n}", i.Launched.UTC().Format(time.RFC3339), i.AccountID)
 }
 
 // seal is base64 of the length that the service's signatures have, in lines as it gives them. Nobody but AWS can make one that is right: it is the same for the same
