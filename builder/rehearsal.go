@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/ingot-image/ingot/builder/recipe"
 	"github.com/ingot-image/ingot/disk"
 	"github.com/ingot-image/ingot/disk/inspect"
 	"github.com/ingot-image/ingot/qemu"
@@ -23,6 +24,8 @@ type RehearsalOptions struct {
 	// cannot). Firmware, if given, is what to boot it by instead, once by each.
 	BootMode string
 	Firmware []qemu.FirmwareKind
+	// Volumes are attached besides the root volume, empty, in this order.
+	Volumes []RehearsalVolume
 	// Accelerator is auto (or empty), kvm or tcg. CPUs and MemoryMiB are the VM's; 0 is 2 and 2048.
 	Accelerator     string
 	CPUs, MemoryMiB int
@@ -32,6 +35,24 @@ type RehearsalOptions struct {
 	Log io.Writer
 	// Events is told what goes on, one clause at a time. It may be nil.
 	Events func(RehearsalEvent)
+}
+
+// RehearsalVolume is an EBS volume of an instance that is not its root volume.
+type RehearsalVolume struct {
+	DeviceName string // as it is registered: /dev/sdf
+	SizeGiB    int
+}
+
+// rehearsalVolumes are the volumes that an instance has by a recipe's mappings. One made from a snapshot is left out, for nobody knows what is on it, and so is an
+// instance store, which not every type of instance has.
+func rehearsalVolumes(mappings []recipe.BlockDeviceMapping) []RehearsalVolume {
+	var volumes []RehearsalVolume
+	for _, m := range mappings {
+		if e := m.EBS; !m.Root() && e != nil && e.SnapshotID == "" && e.VolumeSize > 0 {
+			volumes = append(volumes, RehearsalVolume{DeviceName: m.DeviceName, SizeGiB: e.VolumeSize})
+		}
+	}
+	return volumes
 }
 
 // RehearsalEvent is something that happened in a rehearsal.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"os"
 	"strings"
 	"time"
 
@@ -78,7 +79,11 @@ func (r *rehearsal) boot(ctx context.Context, firmware qemu.FirmwareKind) (*Boot
 	key := strings.TrimSpace(string(ssh.MarshalAuthorizedKey(sshKey))) + " ingot-rehearsal"
 	nonce := "ingot-" + randomHex(8)
 	report := newGuestReport(nonce)
-	service := imds.New(imds.Instance{InstanceID: instanceID, PublicKey: key, UserData: userData(nonce, key)})
+	about := imds.Instance{InstanceID: instanceID, PublicKey: key, UserData: userData(nonce, key)}
+	for _, v := range r.options.Volumes {
+		about.Volumes = append(about.Volumes, v.DeviceName)
+	}
+	service := imds.New(about)
 
 	o := &observation{size: r.size, volume: volumeSize(r.size), root: r.root}
 	overlay := r.work.path("rehearsal-" + string(firmware) + ".qcow2")
@@ -89,6 +94,11 @@ func (r *rehearsal) boot(ctx context.Context, firmware qemu.FirmwareKind) (*Boot
 	if err != nil {
 		return nil, err
 	}
+	volumes, err := r.volumes(ctx, firmware)
+	if err != nil {
+		return nil, err
+	}
+	config.Disks = append(config.Disks, volumes...)
 	config.Network.Services = []qemu.Service{{Address: metadataService, Port: 80, Serve: service.Serve}}
 	config.ConsoleLog = report
 	if r.options.Log != nil {
@@ -109,7 +119,7 @@ func (r *rehearsal) boot(ctx context.Context, firmware qemu.FirmwareKind) (*Boot
 	}
 	o.kernel, o.init, o.final = report.said()
 	o.requests = service.Requests()
-	boot := &Boot{Firmware: firmware, Console: vm.Console().Tail(consoleLines)}
+	boot := &Boot{Firmware: firmware, Console: report.others(vm.Console().Tail(2*consoleLines), consoleLines)}
 	if o.told == nil {
 		r.doing(firmware, "reading what the guest left on its disk")
 		o.left, o.leftErr = r.after(ctx, vm, overlay, key)
@@ -135,7 +145,7 @@ func (r *rehearsal) instance(ctx context.Context, firmware qemu.FirmwareKind, ov
 		return qemu.Config{}, err
 	}
 	root := overlayDisk(overlay, r.image.Path, r.image.Format, qemu.NVMe)
-	root.Serial = "vol0123456789abcdef0" // a volume's id without its dash, as the instance sees it
+	root.Serial = volumeSerial(0)
 	// The system's UUID begins with ec2, by which programs know that they are on EC2 (EC2 user guide, "Determine whether your system is an EC2 instance").
 	// ds-identify of cloud-init also wants it to be the serial number, in lower case.
 	uuid := "ec2" + randomHex(3)[:5] + "-" + randomHex(2) + "-4" + randomHex(2)[:3] + "-8" + randomHex(2)[:3] + "-" + randomHex(6)
@@ -154,6 +164,31 @@ func (r *rehearsal) instance(ctx context.Context, firmware qemu.FirmwareKind, ov
 			{Type: 3, Fields: []qemu.Field{amazon, {Name: "asset", Value: "Amazon EC2"}}},
 		},
 	}, nil
+}
+
+// volumeSerial is the id of an instance's nth volume without its dash, which is how the instance sees it.
+func volumeSerial(n int) string { return fmt.Sprintf("vol0123456789abcd%03x", 0xef0+n) }
+
+// volumes makes the instance's further volumes, which are empty.
+func (r *rehearsal) volumes(ctx context.Context, firmware qemu.FirmwareKind) (disks []qemu.Disk, err error) {
+	if len(r.options.Volumes) == 0 {
+		return nil, nil
+	}
+	// What no sector is written to: the volumes are overlays on it.
+	empty := disk.Image{Path: r.work.path("empty-" + string(firmware) + ".raw"), Format: disk.Raw}
+	if err := os.WriteFile(empty.Path, nil, 0o600); err != nil {
+		return nil, err
+	}
+	for i, v := range r.options.Volumes {
+		path := r.work.path(fmt.Sprintf("volume-%s-%d.qcow2", firmware, i+1))
+		if err := disk.CreateOverlay(ctx, path, empty, int64(v.SizeGiB)<<30); err != nil {
+			return nil, err
+		}
+		d := overlayDisk(path, empty.Path, empty.Format, qemu.NVMe)
+		d.Serial, d.BootIndex = volumeSerial(i+1), 0
+		disks = append(disks, d)
+	}
+	return disks, nil
 }
 
 // watch waits until the guest has done what there is to see. What goes wrong in the guest is noted; the error is ctx's.

@@ -29,6 +29,8 @@ func (o *observation) console() Check {
 		return pass(CheckConsole, "the kernel and what it starts write to ttyS0")
 	case o.kernel:
 		return pass(CheckConsole, "the kernel writes to ttyS0; what it starts does not, for another console is last on its command line")
+	case o.init && o.told["consoles"] != "" && !strings.Contains(o.told["consoles"], "ttyS0"):
+		return fail(CheckConsole, fix, "a login or a service writes to ttyS0, but the kernel's consoles are %s: EC2's console output shows nothing of the boot", o.told["consoles"])
 	case o.init:
 		return pass(CheckConsole, "what the kernel starts writes to ttyS0")
 	}
@@ -139,7 +141,7 @@ func (o *observation) dependent(name, fix, seen string) Check {
 }
 
 func (o *observation) grown() Check {
-	const fix = "install growpart (cloud-guest-utils or cloud-utils-growpart), and have the root partition last on the disk"
+	const fix = "install growpart (cloud-guest-utils or cloud-utils-growpart), let cloud-init's modules growpart and resizefs run, and have the root partition last on the disk"
 	var after int64
 	device := "the root file system"
 	if kib, err := strconv.ParseInt(o.told["rootkib"], 10, 64); err == nil && kib > 0 {

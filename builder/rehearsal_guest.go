@@ -3,6 +3,7 @@ package builder
 import (
 	_ "embed"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -108,6 +109,12 @@ func (g *guestReport) told() map[string]string {
 		return nil
 	}
 	return g.values
+}
+
+// others are the last n of the lines without what the user data told.
+func (g *guestReport) others(lines []string, n int) []string {
+	lines = slices.DeleteFunc(lines, g.line.MatchString)
+	return lines[max(0, len(lines)-n):]
 }
 
 // said gives what the console showed by itself.

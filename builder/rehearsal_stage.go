@@ -56,7 +56,8 @@ func (j *job) rehearseFile(ctx context.Context, firmware qemu.FirmwareKind, f fi
 	}
 	result, err := j.builder.Rehearse(ctx, RehearsalOptions{
 		File: f.path, Format: format, Firmware: []qemu.FirmwareKind{firmware}, Accelerator: string(j.plan.Infrastructure.Accelerator),
-		CPUs: j.plan.Infrastructure.VCPUs, MemoryMiB: j.plan.Infrastructure.MemoryMiB, Log: log,
+		Volumes: rehearsalVolumes(j.plan.BlockDeviceMappings),
+		CPUs:    j.plan.Infrastructure.VCPUs, MemoryMiB: j.plan.Infrastructure.MemoryMiB, Log: log,
 		Events: func(e RehearsalEvent) { j.event(Event{Type: Progress, Test: test, Detail: e.Doing}) },
 	})
 	if err != nil {

@@ -3,11 +3,14 @@ package builder
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
 
 	"github.com/ingot-image/ingot/builder/imds"
+	"github.com/ingot-image/ingot/builder/recipe"
+	"github.com/ingot-image/ingot/disk"
 	"github.com/ingot-image/ingot/qemu"
 )
 
@@ -50,6 +53,10 @@ func TestGuestReport(t *testing.T) {
 	if _, _, final := g.said(); final != "DataSourceNone" {
 		t.Errorf("final %q", final)
 	}
+	lines := []string{"GRUB", "Linux", "ingot-01:users= debian:ingot-01", "login:", "ingot-01:done=yes:ingot-01"}
+	if got := g.others(lines, 2); !slices.Equal(got, []string{"Linux", "login:"}) {
+		t.Errorf("the other lines are %q", got)
+	}
 	fmt.Fprint(g, strings.Repeat("x", 3*maxReportLine)) // bounded
 	if len(g.partial) > maxReportLine {
 		t.Errorf("a line of %d bytes", len(g.partial))
@@ -70,6 +77,33 @@ func TestVolumeSize(t *testing.T) {
 	for size, want := range map[int64]int64{1: 3 << 30, 4 << 30: 6 << 30, 4<<30 + 1: 7 << 30, 100 << 30: 125 << 30} {
 		if got := volumeSize(size); got != want {
 			t.Errorf("volumeSize(%d) = %d, want %d", size, got, want)
+		}
+	}
+}
+
+func TestRehearsalVolumes(t *testing.T) {
+	volume := func(device string, gib int, snapshot string) recipe.BlockDeviceMapping {
+		return recipe.BlockDeviceMapping{DeviceName: device, EBS: &recipe.EBS{VolumeSize: gib, SnapshotID: snapshot}}
+	}
+	got := rehearsalVolumes([]recipe.BlockDeviceMapping{
+		volume("/dev/xvda", 8, ""), volume("/dev/sdf", 3, ""), volume("/dev/sdg", 5, "snap-1"), {DeviceName: "/dev/sdh", VirtualName: "ephemeral0"}, {DeviceName: "/dev/sdi"},
+		volume("/dev/sdj", 16384, ""),
+	})
+	if want := []RehearsalVolume{{"/dev/sdf", 3}, {"/dev/sdj", 16384}}; !slices.Equal(got, want) {
+		t.Fatalf("%+v, want %+v", got, want)
+	}
+	if root := volumeSerial(0); root != "vol0123456789abcdef0" {
+		t.Errorf("the root volume is %s", root)
+	}
+	r := &rehearsal{options: RehearsalOptions{Volumes: got}, work: &workspace{dir: t.TempDir()}}
+	disks, err := r.volumes(t.Context(), qemu.BIOS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, size := range []int64{3 << 30, 16384 << 30} {
+		info, err := disk.Probe(disks[i].Path)
+		if err != nil || info.VirtualSize != size || disks[i].BootIndex != 0 || disks[i].Serial == volumeSerial(0) || len(disks[i].Serial) != len("vol0123456789abcdef0") {
+			t.Errorf("%+v: %+v, %v", disks[i], info, err)
 		}
 	}
 }
@@ -121,6 +155,8 @@ func TestRehearsalChecks(t *testing.T) {
 		{"no account has the key", func(o *observation) { o.login, o.told["users"] = nil, "" }, "public-key", map[string]string{CheckPublicKey: "no account's authorized_keys"}},
 		{"not grown", func(o *observation) { o.told["rootkib"] = "4100000" }, "root-grown", map[string]string{CheckGrown: "3.9 GiB as before, although the volume has 6.0 GiB"}},
 		{"no console", func(o *observation) { o.kernel, o.init = false, false }, "console", map[string]string{CheckConsole: "nothing but the firmware"}},
+		{"a login only", func(o *observation) { o.kernel, o.told["consoles"] = false, "tty0" }, "console", map[string]string{CheckConsole: "the kernel's consoles are tty0"}},
+		{"a silent kernel", func(o *observation) { o.kernel, o.told["consoles"] = false, "tty0 ttyS0" }, "", map[string]string{CheckConsole: "what the kernel starts writes to ttyS0"}},
 		{"kernel only", func(o *observation) { o.init = false }, "", map[string]string{CheckConsole: "another console is last"}},
 		{"another source", func(o *observation) {
 			silent(o)

@@ -229,7 +229,7 @@ func (r *Recipe) checkRootDevice(f field) {
 	seen, root := map[string]bool{}, ""
 	for i, b := range r.BlockDeviceMappings {
 		item := field{r: f.r, path: fmt.Sprintf("%s[%d].deviceName", f.path, i)}
-		isRoot := slices.Contains(rootDevices, b.DeviceName)
+		isRoot := b.Root()
 		switch {
 		case b.DeviceName == "":
 		case seen[b.DeviceName]:

@@ -2,6 +2,7 @@ package recipe
 
 import (
 	"encoding/json"
+	"slices"
 
 	"github.com/ingot-image/ingot/builder/component"
 	"github.com/ingot-image/ingot/builder/recipe/version"
@@ -69,7 +70,7 @@ type ComponentParameter struct {
 }
 
 // BlockDeviceMapping is one disk of the instance (the service's InstanceBlockDeviceMapping). Only the root device's
-// volume size has a meaning on this machine; the rest is kept for AWS.
+// volume size has a meaning in a build; other volumes are there, and empty, when the image is rehearsed. The rest is kept for AWS.
 type BlockDeviceMapping struct {
 	DeviceName  string `json:"deviceName,omitempty"`
 	VirtualName string `json:"virtualName,omitempty"`
@@ -92,6 +93,9 @@ type EBS struct {
 // rootDevices are the names that mean the disk the system starts from: those of EC2's images, and those the same
 // disk has in a local VM.
 var rootDevices = []string{"/dev/xvda", "/dev/sda1", "/dev/sda", "/dev/vda", "/dev/nvme0n1"}
+
+// Root tells whether it is the disk that the system starts from.
+func (b BlockDeviceMapping) Root() bool { return slices.Contains(rootDevices, b.DeviceName) }
 
 // AdditionalInstanceConfiguration is the service's structure of that name, kept for AWS.
 type AdditionalInstanceConfiguration struct {

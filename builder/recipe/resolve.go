@@ -281,7 +281,7 @@ func (s *resolver) machine(p *Plan) {
 	}
 	relocate(p.Distribution.Configuration, s.local)
 	for i, b := range p.BlockDeviceMappings {
-		if b.EBS == nil || b.EBS.VolumeSize == 0 || !slices.Contains(rootDevices, b.DeviceName) {
+		if b.EBS == nil || b.EBS.VolumeSize == 0 || !b.Root() {
 			continue
 		}
 		p.VolumeSize = b.EBS.VolumeSize

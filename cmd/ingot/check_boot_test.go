@@ -1,12 +1,15 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ingot-image/ingot/builder"
 	"github.com/ingot-image/ingot/disk"
@@ -48,7 +51,8 @@ func TestRehearsal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.rehearse(1, image, "cloud-init-ec2 public-key user-data", map[string]string{
+	s.killRehearsal(image)
+	s.rehearse(1, "legacy-bios", image, "cloud-init-ec2 public-key user-data", map[string]string{
 		builder.CheckCloudInit: "datasource_list is [ NoCloud ] in /etc/cloud/cloud.cfg.d/99_local.cfg", builder.CheckGrown: "grew from 3.9 GiB to 5.",
 	})
 	if after, err := os.Stat(image); err != nil || !after.ModTime().Equal(before.ModTime()) {
@@ -57,10 +61,40 @@ func TestRehearsal(t *testing.T) {
 	s.expectClean()
 }
 
-// rehearse boots an image by BIOS as EC2 would. The checks that fail must be those given, and what is seen must hold what is given by check.
-func (s *site) rehearse(status int, image, failed string, seen map[string]string) {
+// killRehearsal kills a rehearsal while its VM runs: its processes, sockets and overlays go with it.
+func (s *site) killRehearsal(image string) {
 	s.t.Helper()
-	out, _ := s.run(status, "check", "--boot", "--boot-mode", "legacy-bios", image, "--json")
+	cmd := s.command("check", "--boot", "--boot-mode", "uefi", image)
+	told, err := cmd.StderrPipe()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	defer cmd.Wait()
+	defer cmd.Process.Kill()
+	for lines := bufio.NewScanner(told); lines.Scan(); {
+		if !strings.Contains(lines.Text(), "booting from an NVMe disk") {
+			continue
+		}
+		for began := time.Now(); !slices.ContainsFunc(s.leftovers(), func(l string) bool { return strings.Contains(l, "qemu-system") }); time.Sleep(10 * time.Millisecond) {
+			if time.Since(began) > 20*time.Second {
+				s.t.Fatal("there is no VM to kill")
+			}
+		}
+		cmd.Process.Kill()
+		cmd.Wait()
+		s.expectClean()
+		return
+	}
+	s.t.Fatal("the rehearsal did not boot the image")
+}
+
+// rehearse boots an image by one firmware as EC2 would. The checks that fail must be those given, and what is seen must hold what is given by check.
+func (s *site) rehearse(status int, bootMode, image, failed string, seen map[string]string) {
+	s.t.Helper()
+	out, _ := s.run(status, "check", "--boot", "--boot-mode", bootMode, image, "--json")
 	var got struct{ Rehearsal builder.Rehearsal }
 	if err := json.Unmarshal([]byte(out), &got); err != nil {
 		s.t.Fatal(err)

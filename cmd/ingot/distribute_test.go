@@ -31,6 +31,7 @@ func TestDistribute(t *testing.T) {
 semanticVersion: 1.0.0
 parentImage: debian-12
 amiTags: {Team: platform}
+blockDeviceMappings: [{deviceName: /dev/sdf, ebs: {volumeSize: 3}}]
 distribution:
   formats: [vmdk]
   registration: {bootMode: legacy-bios}
@@ -95,12 +96,12 @@ distribution:
 		}
 	}
 
-	// The bytes of the copy in the second region are those of the image, and boot as on EC2.
+	// The bytes of the copy in the second region are those of the image, and boot as on EC2, by the firmware that the build did not rehearse.
 	back := s.readBack(c, "us-east-1", snapshots["us-east-1"])
 	raw := filepath.Join(s.recipes, "cloud.raw")
 	s.run(0, "convert", filepath.Join(s.out, "cloud-1.0.0-1.vmdk"), raw)
 	judge(t, "identical", "qemu-img", "compare", "-f", "raw", "-F", "raw", raw, back)
-	s.rehearse(0, back, "", map[string]string{
+	s.rehearse(0, "uefi", back, "", map[string]string{
 		builder.CheckConsole: "the kernel and what it starts", builder.CheckCloudInit: "DataSourceEc2Local", builder.CheckPublicKey: "debian was let in by SSH",
 		builder.CheckUserData: "as user id 0", builder.CheckGrown: "grew from 3.9 GiB to 5.",
 	})
@@ -260,6 +261,9 @@ func (s *site) checkAMI(c *cloud, a catalog.AMI) string {
 	}
 	if want := map[string]int{"eu-west-1": 1, "us-east-1": 0}[a.Region]; len(shared.LaunchPermissions) != want {
 		s.t.Errorf("%s in %s is shared with %+v", a.Image, a.Region, shared.LaunchPermissions)
+	}
+	if len(i.BlockDeviceMappings) != 2 || *i.BlockDeviceMappings[1].DeviceName != "/dev/sdf" {
+		s.t.Fatalf("%s in %s has the volumes %+v", a.Image, a.Region, i.BlockDeviceMappings)
 	}
 	return *i.BlockDeviceMappings[0].Ebs.SnapshotId
 }

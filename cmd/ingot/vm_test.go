@@ -237,7 +237,7 @@ func (s *site) leftovers() (left []string) {
 		}
 		environment, _ := os.ReadFile(filepath.Join(p, "environ"))
 		cmdline, _ := os.ReadFile(filepath.Join(p, "cmdline"))
-		if bytes.Contains(environment, []byte("INGOT_HOME="+s.home+"\x00")) || bytes.Contains(cmdline, []byte(s.home+"/")) {
+		if bytes.Contains(environment, []byte("INGOT_HOME="+s.home+"\x00")) || bytes.Contains(cmdline, []byte(s.home+"/")) || bytes.Contains(cmdline, []byte(s.temporary+"/")) {
 			left = append(left, fmt.Sprintf("process %s: %.120s", filepath.Base(p), bytes.ReplaceAll(cmdline, []byte{0}, []byte{' '})))
 		}
 	}
