@@ -119,7 +119,7 @@ func (r *rehearsal) boot(ctx context.Context, firmware qemu.FirmwareKind) (*Boot
 	}
 	o.kernel, o.init, o.final = report.said()
 	o.requests = service.Requests()
-	boot := &Boot{Firmware: firmware, Console: report.others(vm.Console().Tail(2*consoleLines), consoleLines)}
+	boot := &Boot{Firmware: firmware, Console: report.others(vm.Console().Tail(4*consoleLines), consoleLines)}
 	if o.told == nil {
 		r.doing(firmware, "reading what the guest left on its disk")
 		o.left, o.leftErr = r.after(ctx, vm, overlay, key)

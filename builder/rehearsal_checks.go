@@ -49,6 +49,12 @@ func (o *observation) because() string {
 	return ": " + o.failure.Error()
 }
 
+// died tells whether the guest did not come up, rather than not in time.
+func (o *observation) died() bool {
+	var wait *qemu.WaitError
+	return errors.Is(o.failure, errNoLoader) || errors.As(o.failure, &wait) && wait.Reason != qemu.WaitLimit
+}
+
 // hint is the advice for a guest that did not come up, or else the one given.
 func (o *observation) hint(otherwise string) string {
 	var wait *qemu.WaitError
@@ -86,7 +92,7 @@ func (o *observation) cloudInit() Check {
 		}
 		return fail(CheckCloudInit, fixDatasource, "%s", seen)
 	}
-	if o.failure != nil && !o.init {
+	if o.died() || o.failure != nil && !o.init {
 		return fail(CheckCloudInit, o.hint(""), "the instance did not come up%s", o.because())
 	}
 	asked := "nothing in the guest asked the metadata service"
@@ -134,6 +140,9 @@ func (o *observation) userData() Check {
 
 // dependent is a failed check of what only cloud-init's Ec2 source brings: there is nothing to mend but that if it was not used.
 func (o *observation) dependent(name, fix, seen string) Check {
+	if o.died() {
+		return fail(name, "mend "+CheckCloudInit+" first", "%s, for the instance did not come up", seen)
+	}
 	if c := o.cloudInit(); !c.Passed {
 		return fail(name, "mend "+CheckCloudInit+" first", "%s, for cloud-init did not take it from the metadata service", seen)
 	}
@@ -164,6 +173,9 @@ func (o *observation) grown() Check {
 	}
 	if added := o.volume - o.size; after > before+added/2 {
 		return pass(CheckGrown, "%s grew from %s to %s, on a volume of %s", device, gib(before), gib(after), gib(o.volume))
+	}
+	if o.died() {
+		return fail(CheckGrown, "mend "+CheckCloudInit+" first", "%s has %s as before, for the instance did not come up", device, gib(after))
 	}
 	return fail(CheckGrown, fix, "%s has %s as before, although the volume has %s", device, gib(after), gib(o.volume))
 }

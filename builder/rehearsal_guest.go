@@ -111,9 +111,9 @@ func (g *guestReport) told() map[string]string {
 	return g.values
 }
 
-// others are the last n of the lines without what the user data told.
+// others are the last n of the lines without what the user data told, and without repetitions, such as of an initramfs that waits.
 func (g *guestReport) others(lines []string, n int) []string {
-	lines = slices.DeleteFunc(lines, g.line.MatchString)
+	lines = slices.Compact(slices.DeleteFunc(lines, g.line.MatchString))
 	return lines[max(0, len(lines)-n):]
 }
 

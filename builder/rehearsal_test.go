@@ -53,7 +53,7 @@ func TestGuestReport(t *testing.T) {
 	if _, _, final := g.said(); final != "DataSourceNone" {
 		t.Errorf("final %q", final)
 	}
-	lines := []string{"GRUB", "Linux", "ingot-01:users= debian:ingot-01", "login:", "ingot-01:done=yes:ingot-01"}
+	lines := []string{"GRUB", "Linux", "Linux", "ingot-01:users= debian:ingot-01", "login:", "ingot-01:done=yes:ingot-01"}
 	if got := g.others(lines, 2); !slices.Equal(got, []string{"Linux", "login:"}) {
 		t.Errorf("the other lines are %q", got)
 	}
@@ -177,6 +177,11 @@ func TestRehearsalChecks(t *testing.T) {
 			silent(o)
 			o.init, o.failure, o.left = false, panicked, &leftDisk{root: 4 << 30}
 		}, "cloud-init-ec2 public-key user-data root-grown", map[string]string{CheckCloudInit: "did not come up: the guest's kernel panicked: VFS"}},
+		{"no root device", func(o *observation) { // the initramfs has started programs
+			silent(o)
+			o.failure, o.left = panicked, &leftDisk{installed: true, root: 4 << 30}
+		}, "cloud-init-ec2 public-key user-data root-grown", map[string]string{CheckCloudInit: "the instance did not come up: the guest's kernel panicked", CheckUserData: "for the instance did not come up",
+			CheckGrown: "4.0 GiB as before, for the instance did not come up"}},
 		{"no boot device", func(o *observation) {
 			silent(o)
 			o.kernel, o.init, o.failure = false, false, &qemu.WaitError{Reason: qemu.WaitFatal, Cause: "the BIOS found nothing to boot"}

@@ -10,11 +10,14 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) {
@@ -122,22 +125,7 @@ TTYPath=/dev/ttyS0
 // TestService has a guest talk to a service several times, and takes the VM away while a connection is open.
 func TestService(t *testing.T) {
 	t.Parallel()
-	b := needBase(t)
-	c := baseConfig(t)
-	hanging := make(chan struct{})
-	mux := http.NewServeMux()
-	mux.HandleFunc("/{n}", func(w http.ResponseWriter, r *http.Request) { fmt.Fprintf(w, "page %s\n", r.PathValue("n")) })
-	mux.HandleFunc("/hang", func(_ http.ResponseWriter, r *http.Request) {
-		close(hanging)
-		<-r.Context().Done()
-	})
-	c.Relay = []string{os.Args[0], "test-relay"}
-	c.Network = &Network{Subnet: netip.MustParsePrefix("169.254.0.0/16"), Restrict: true, Services: []Service{{
-		Address: netip.MustParseAddr("169.254.169.254"), Port: 80,
-		Serve: func(l net.Listener) error { return http.Serve(l, mux) },
-	}}}
-	c.Disks = []Disk{b.overlay(t)}
-	c.Kernel = &DirectKernel{b.kernel, b.initrdWith(t, serviceUnit, "sysinit.target"), b.append}
+	c, hanging := serviceConfig(t, needBase(t))
 	vm := startVM(t, c)
 	for _, re := range []string{`answer 1 page 1`, `answer 2 page 2`, `host hidden`} {
 		if err := await(t, vm, "the guest's "+re, re); err != nil {
@@ -161,7 +149,89 @@ func TestService(t *testing.T) {
 	if err := vm.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for began := time.Now(); relays(t, vm.dir.path) > 0; time.Sleep(10 * time.Millisecond) {
+	awaitNoRelay(t, vm.dir.path)
+}
+
+// TestKilledService kills a process with SIGKILL while its guest holds a connection to its service: neither QEMU nor the relay outlives it.
+func TestKilledService(t *testing.T) {
+	const marker = "QEMU_TEST_SERVICE"
+	if dir := os.Getenv(marker); dir != "" {
+		c, hanging := serviceConfig(t, needBase(t))
+		c.RuntimeDir = dir
+		vm, err := Start(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-hanging
+		fmt.Printf("vm %d\n", vm.PID())
+		select {}
+	}
+	t.Parallel()
+	needBase(t)
+	dir := shortDir(t)
+	cmd := exec.Command(os.Args[0], "-test.run=^TestKilledService$")
+	cmd.Env = append(os.Environ(), marker+"="+dir)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	late := time.AfterFunc(3*time.Minute, func() { cmd.Process.Kill() })
+	pid, told := 0, ""
+	for scan := bufio.NewScanner(out); pid == 0 && scan.Scan(); {
+		told += scan.Text() + "\n"
+		fmt.Sscanf(scan.Text(), "vm %d", &pid)
+	}
+	late.Stop()
+	if pid != 0 && (!isQEMU(pid) || relays(t, dir) != 1) {
+		t.Errorf("QEMU runs: %v, with %d relays, want 1", isQEMU(pid), relays(t, dir))
+	}
+	cmd.Process.Kill()
+	cmd.Wait()
+	if pid == 0 {
+		t.Fatalf("the guest did not ask for what hangs:\n%s", told)
+	}
+	awaitNoRelay(t, dir)
+	for began := time.Now(); isQEMU(pid); time.Sleep(10 * time.Millisecond) {
+		if time.Since(began) > 10*time.Second {
+			unix.Kill(pid, unix.SIGKILL)
+			t.Fatal("QEMU outlives the process that started it")
+		}
+	}
+	d, err := newRuntimeDir(dir) // the next VM removes the folder with the socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.remove(); err != nil {
+		t.Error(err)
+	}
+}
+
+// serviceConfig is a VM whose guest asks a service for pages, and at last for one that hangs. The channel is closed when it does.
+func serviceConfig(t *testing.T, b testBase) (c Config, hanging chan struct{}) {
+	c = baseConfig(t)
+	hanging = make(chan struct{})
+	mux := http.NewServeMux()
+	mux.HandleFunc("/{n}", func(w http.ResponseWriter, r *http.Request) { fmt.Fprintf(w, "page %s\n", r.PathValue("n")) })
+	mux.HandleFunc("/hang", func(_ http.ResponseWriter, r *http.Request) {
+		close(hanging)
+		<-r.Context().Done()
+	})
+	c.Relay = []string{os.Args[0], "test-relay"}
+	c.Network = &Network{Subnet: netip.MustParsePrefix("169.254.0.0/16"), Restrict: true, Services: []Service{{
+		Address: netip.MustParseAddr("169.254.169.254"), Port: 80,
+		Serve: func(l net.Listener) error { return http.Serve(l, mux) },
+	}}}
+	c.Disks = []Disk{b.overlay(t)}
+	c.Kernel = &DirectKernel{b.kernel, b.initrdWith(t, serviceUnit, "sysinit.target"), b.append}
+	return c, hanging
+}
+
+func awaitNoRelay(t *testing.T, dir string) {
+	t.Helper()
+	for began := time.Now(); relays(t, dir) > 0; time.Sleep(10 * time.Millisecond) {
 		if time.Since(began) > 10*time.Second {
 			t.Fatal("a relay outlives its VM")
 		}
