@@ -28,7 +28,7 @@ func validate(c *distribution.Configuration, image *export.Image) error {
 // planned is the image that will be built, as far as it is known before: it boots by what the recipe says, or by any firmware.
 func (j *job) planned() *export.Image {
 	r := j.plan.Distribution.Configuration.Registration
-	return &export.Image{Name: j.plan.Name, Version: j.version(), Build: "1", Date: j.started, BlockDevices: blockDevices(j.plan.BlockDeviceMappings), Tags: j.plan.AMITags,
+	return &export.Image{Name: j.plan.Name, Version: j.plan.Version.String(), Build: "1", Date: j.started, BlockDevices: blockDevices(j.plan.BlockDeviceMappings), Tags: j.plan.AMITags,
 		Architecture: cmp.Or(r.Architecture, "x86_64"), BootMode: cmp.Or(r.BootMode, "uefi")}
 }
 
