@@ -33,6 +33,8 @@ type extInode struct {
 	stat   ExtStat
 	mtime  time.Time
 	blocks []byte // i_block, 60 bytes
+	inside []byte // what is behind the fields: extended attributes
+	acl    uint64 // i_file_acl: the block of more of them, 0 for none
 }
 
 func parseExtInode(e *Ext, n uint32, b []byte) (*extInode, error) {
@@ -50,6 +52,12 @@ func parseExtInode(e *Ext, n uint32, b []byte) (*extInode, error) {
 		return nil, fmt.Errorf("inode %d has a length of %d bytes", n, size)
 	}
 	i.size = int64(size)
+	i.acl = uint64(le.Uint32(b[0x68:])) | uint64(le.Uint16(b[0x76:]))<<32
+	if len(b) > 0x82 {
+		if from := 0x80 + int(le.Uint16(b[0x80:])); from <= len(b) {
+			i.inside = append([]byte(nil), b[from:]...)
+		}
+	}
 	return i, nil
 }
 

@@ -221,6 +221,27 @@ func (r *Root) Lstat(name string) (fs.FileInfo, error) {
 	return st, err
 }
 
+// Xattr reads an extended attribute, such as "security.selinux", of a file, a folder or a link itself. The error wraps [fs.ErrNotExist] if it has none of that
+// name, and [errors.ErrUnsupported] on file systems whose attributes are not read.
+func (r *Root) Xattr(name, attr string) ([]byte, error) {
+	_, real, err := r.find("xattr", name, false)
+	if err != nil {
+		return nil, err
+	}
+	m, inside := r.place(real)
+	f, ok := m.files.(interface {
+		Xattr(name, attr string) ([]byte, error)
+	})
+	if !ok {
+		return nil, r.failed("xattr", name, errors.ErrUnsupported)
+	}
+	value, err := f.Xattr(inside, attr)
+	if err != nil {
+		return nil, r.failed("xattr", name, err)
+	}
+	return value, nil
+}
+
 // ReadLink returns the target of a symbolic link as it is stored: untrusted text.
 func (r *Root) ReadLink(name string) (string, error) {
 	_, real, err := r.find("readlink", name, false)

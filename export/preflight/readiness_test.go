@@ -199,7 +199,7 @@ func TestReadiness(t *testing.T) {
 		{name: "tools", id: "R14", change: file("etc/vmware-tools/services.sh", "#!/bin/sh\n"), level: Warning, where: "vmware-tools", seen: "VMware"},
 		{name: "off", id: "R15", status: Skipped, reason: "does not enforce"},
 		{name: "no policy", id: "R15", change: file("etc/selinux/config", "SELINUX=enforcing\n"), level: Fatal, where: "/etc/selinux", seen: "no policy"},
-		{name: "labels", id: "R15", change: all(file("etc/selinux/config", "SELINUX=enforcing\n"), file("etc/selinux/targeted/policy/policy.33", "x")), status: Unknown, reason: "labels"},
+		{name: "no labels", id: "R15", change: all(file("etc/selinux/config", "SELINUX=enforcing\n"), file("etc/selinux/targeted/policy/policy.33", "x")), level: Warning, where: "/usr/lib/systemd/systemd", seen: "have no label"},
 		{name: "relabels", id: "R15", change: all(file("etc/selinux/config", "SELINUX=enforcing\n"), file("etc/selinux/targeted/policy/policy.33", "x"), file(".autorelabel", "")), level: Warning, where: "/.autorelabel", seen: "first boot"},
 	} {
 		c.run(t)
