@@ -170,7 +170,7 @@ func TestKilledService(t *testing.T) {
 	needBase(t)
 	dir := shortDir(t)
 	cmd := exec.Command(os.Args[0], "-test.run=^TestKilledService$")
-	cmd.Env = append(os.Environ(), marker+"="+dir)
+	cmd.Env = append(os.Environ(), marker+"="+dir, "TMPDIR="+t.TempDir()) // what it has no time to remove goes with this test
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -178,7 +178,7 @@ func TestKilledService(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	late := time.AfterFunc(3*time.Minute, func() { cmd.Process.Kill() })
+	late := time.AfterFunc(10*time.Minute, func() { cmd.Process.Kill() })
 	pid, told := 0, ""
 	for scan := bufio.NewScanner(out); pid == 0 && scan.Scan(); {
 		told += scan.Text() + "\n"
