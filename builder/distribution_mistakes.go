@@ -2,6 +2,10 @@ package builder
 
 import (
 	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/ingot-image/ingot/builder/component"
 	"github.com/ingot-image/ingot/builder/recipe"
@@ -12,7 +16,23 @@ import (
 
 // validate finds what EC2 would refuse after the upload. The error is component.Problems, with the places in the file of the configuration.
 func validate(c *distribution.Configuration, image *export.Image) error {
-	err := export.Validate(image, c)
+	return located(c, export.Validate(image, c))
+}
+
+// deliverable finds places that take none of the formats that there are.
+func deliverable(c *distribution.Configuration, formats []string) error {
+	var mistakes []error
+	for i, p := range c.Distributions {
+		if p.Region == "" && len(p.Formats) > 0 && !slices.ContainsFunc(p.Formats, func(f string) bool { return slices.Contains(formats, f) }) {
+			mistakes = append(mistakes, &distribution.Mistake{Field: fmt.Sprintf("distributions[%d].formats", i),
+				Err: fmt.Errorf("the image has no file of the formats %s, but %s; have the recipe write them, or use ingot convert", strings.Join(p.Formats, ", "), strings.Join(formats, ", "))})
+		}
+	}
+	return located(c, errors.Join(mistakes...))
+}
+
+// located gives mistakes their places in the file, if there is nothing else in the error.
+func located(c *distribution.Configuration, err error) error {
 	mistakes, ok := distribution.Mistakes(err)
 	if !ok {
 		return err

@@ -45,6 +45,13 @@ func (d *distributor) run(ctx context.Context) (*Distributed, error) {
 		defer telling.Unlock()
 		tell(e)
 	}
+	var formats []string
+	for _, f := range d.image.files {
+		formats = append(formats, string(f.Format))
+	}
+	if err := deliverable(d.options.Configuration, formats); err != nil {
+		return nil, err
+	}
 	if err := d.permit(ctx); err != nil {
 		return nil, err
 	}
@@ -248,9 +255,6 @@ func (d *distributor) deliveries(ctx context.Context, book *record.Book) (all []
 			if len(p.Formats) == 0 || slices.Contains(p.Formats, string(f.Format)) {
 				delivery.Files = append(delivery.Files, export.File{Path: f.Path, Name: d.image.fileName(f.Format.Extension()), SHA256: f.SHA256, Size: f.Size})
 			}
-		}
-		if len(delivery.Files) == 0 {
-			return nil, fmt.Errorf("%s: the image has no file of the formats %s, but %s; have the recipe write them, or use ingot convert", destinationName(p), strings.Join(p.Formats, ", "), d.image.files[0].Format)
 		}
 		all = append(all, func(ctx context.Context) (*export.Delivered, error) {
 			return place.Deliver(ctx, delivery, func(done, total int64) {

@@ -112,3 +112,21 @@ distribution:
 		t.Errorf("not told: %v", want)
 	}
 }
+
+func TestDeliverable(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "d.yaml")
+	if err := os.WriteFile(file, []byte("distributions:\n  - folder: a\n  - folder: b\n    formats: [vmdk, raw]\n  - folder: c\n    formats: [ova]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := recipe.ReadDistribution(t.Context(), file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := deliverable(c, []string{"raw", "ova"}); err != nil {
+		t.Error(err)
+	}
+	var problems component.Problems
+	if err := deliverable(c, []string{"raw", "qcow2"}); !errors.As(err, &problems) || len(problems) != 1 || problems[0].Line != 6 || problems[0].Field != "distributions[2].formats" {
+		t.Errorf("%v", err)
+	}
+}

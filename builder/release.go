@@ -30,6 +30,13 @@ func (j *job) ready(ctx context.Context) error {
 			return err
 		}
 	}
+	var formats []string
+	for _, f := range j.plan.Distribution.Formats {
+		formats = append(formats, string(f))
+	}
+	if err := deliverable(c, formats); err != nil {
+		return err
+	}
 	for _, p := range c.Distributions {
 		if p.Region != "" {
 			continue
