@@ -72,6 +72,9 @@ func (r *release) replace(ctx context.Context, done *imported, results []ami.Res
 	if id := own[r.region]; ctx.Err() != nil || id == "" || id == done.ImageID || len(own) < len(r.config.Regions()) {
 		return
 	}
+	if done.SnapshotID == "" && len(done.SnapshotIDs) == 0 { // it took an import's place itself, under another name: somebody may use it
+		return
+	}
 	now := imported{ImageID: own[r.region], Sources: done.Sources, Spare: &spare{done.ImageID, done.SnapshotIDs}}
 	if done.SnapshotID != "" { // and not those of the recipe's other volumes, which are somebody's
 		now.Spare.SnapshotIDs = []string{done.SnapshotID}
@@ -91,6 +94,7 @@ func (r *release) discard(ctx context.Context, done *imported) {
 	if done.Spare == nil {
 		return
 	}
+	of := done.Spare.ImageID
 	err := func() error {
 		_, err := r.ec2.DeregisterImage(ctx, &ec2.DeregisterImageInput{ImageId: &done.Spare.ImageID})
 		if err != nil && !strings.HasPrefix(account.Code(err), "InvalidAMIID.") {
@@ -110,7 +114,7 @@ func (r *release) discard(ctx context.Context, done *imported) {
 		return r.Book.Put(r.key(), done)
 	}()
 	if err != nil {
-		r.warn(fmt.Errorf("%s was there only to be copied, and it or its snapshots stay and cost until the next run takes them away: %w", done.Spare.ImageID, err))
+		r.warn(fmt.Errorf("%s was there only to be copied, and it or its snapshots stay and cost until the next run takes them away: %w", of, err))
 	}
 }
 

@@ -243,3 +243,19 @@ func TestTheSourceOfTheNextUploadStays(t *testing.T) {
 		t.Errorf("warnings %q", c.warnings)
 	}
 }
+
+// The AMI that took the place of an import is one that somebody may use: another name makes another AMI, and takes none away.
+func TestAnotherNameTakesNoAMIAway(t *testing.T) {
+	c := newCloud(t, distribution.ImportImage)
+	c.use(guest.Sample(t, nil))
+	first := c.everywhere()
+	for i := range c.config.Distributions {
+		c.config.Distributions[i].AMI.Name = "web-2"
+	}
+	if second := c.everywhere(); second[ec2sim.Region] == first[ec2sim.Region] {
+		t.Errorf("there is only %v", first)
+	}
+	if names, _ := c.hold(ec2sim.Region); len(names) != 2 {
+		t.Errorf("there are %q", names)
+	}
+}
