@@ -44,6 +44,7 @@ type Distributed struct {
 // Distribute brings an image to every place of the configuration, stage by stage:
 //
 //	policy      an image that was not tested, or is not as the policy wants it, goes nowhere (permit)
+//	verify      the files are those of the manifest
 //	check       the offline checks for the path to AWS, and those of the account (distribution_check.go)
 //	distribute  regions and places on premises, all at once
 //
@@ -93,7 +94,7 @@ type outgoing struct {
 
 func (o *outgoing) String() string { return o.name + "/" + o.version.String() }
 
-// outgoing finds out what the image is. The digests of a built image's files are those of its manifest; that they are still so is seen to when they are read.
+// outgoing finds out what the image is. The digests of a built image's files are those of its manifest, that of somebody's file is computed when it is verified.
 func (b *Builder) outgoing(ctx context.Context, o DistributeOptions) (*outgoing, error) {
 	if _, err := os.Stat(o.Image); errors.Is(err, os.ErrNotExist) {
 		return b.outgoingBuilt(ctx, o.Image)
@@ -141,11 +142,7 @@ func (b *Builder) outgoing(ctx context.Context, o DistributeOptions) (*outgoing,
 		return nil, err
 	}
 	out.date = info.ModTime().UTC().Truncate(time.Second)
-	sum, size, err := disk.Digest(ctx, path)
-	if err != nil {
-		return nil, err
-	}
-	out.files = []export.ImageFile{{Path: path, Format: format, SHA256: sum, Size: size, Seen: seen}}
+	out.files = []export.ImageFile{{Path: path, Format: format, Size: info.Size(), Seen: seen}}
 	return out, nil
 }
 

@@ -66,22 +66,29 @@ func (d *distributor) run(ctx context.Context) (*Distributed, error) {
 	return d.distribute(ctx)
 }
 
-// verify makes sure that the files are still those that were tested.
+// verify makes sure that the files are still those that were tested, and computes the digest of somebody's file.
 func (d *distributor) verify(ctx context.Context) error {
-	if d.image.manifest == nil {
-		return nil // the digest of somebody's file was computed just now
-	}
-	for i, f := range d.image.files {
-		d.tell(Event{Type: Progress, Detail: "verify " + filepath.Base(f.Path)})
+	for i := range d.image.files {
+		f := &d.image.files[i]
+		step := "read "
+		if f.SHA256 != "" {
+			step = "verify "
+		}
 		var err error
-		if d.image.files[i].Seen, err = export.See(f.Path); err != nil {
-			return err
+		if f.Seen == (export.Seen{}) {
+			if f.Seen, err = export.See(f.Path); err != nil {
+				return err
+			}
 		}
-		sum, _, err := disk.Digest(ctx, f.Path)
-		if err != nil {
+		sum, size, err := disk.DigestProgress(ctx, f.Path, func(done, total int64) {
+			d.tell(Event{Type: Progress, Detail: step + filepath.Base(f.Path), Done: done, Total: total, Unit: UnitBytes})
+		})
+		switch {
+		case err != nil:
 			return err
-		}
-		if sum != f.SHA256 {
+		case f.SHA256 == "":
+			f.SHA256, f.Size = sum, size
+		case sum != f.SHA256:
 			return fmt.Errorf("%s is not what was built and tested: its SHA-256 is %s, the manifest's %s", f.Path, sum, f.SHA256)
 		}
 	}
@@ -91,6 +98,9 @@ func (d *distributor) verify(ctx context.Context) error {
 // distribute brings the image to all places at once. The failure of one keeps no other from being served.
 func (d *distributor) distribute(ctx context.Context) (*Distributed, error) {
 	book, err := record.Open(d.folder(d.image.String() + "/" + strings.TrimSuffix(d.image.files[0].SHA256[:16]+"-"+d.accountID, "-")))
+	if errors.Is(err, record.ErrBusy) {
+		return nil, fmt.Errorf("another process distributes %s; wait for its end, the same command then does what is missing", d.image)
+	}
 	if err != nil {
 		return nil, err
 	}

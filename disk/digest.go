@@ -16,6 +16,11 @@ import (
 // Digest computes the SHA-256 of a file's bytes, as 64 lower-case hexadecimal digits, and its length. Holes are hashed as the
 // zeros they are without being read. It stops when ctx ends.
 func Digest(ctx context.Context, path string) (sha256hex string, size int64, err error) {
+	return DigestProgress(ctx, path, func(_, _ int64) {})
+}
+
+// DigestProgress is Digest that tells how many of how many bytes were hashed. Progress must not block.
+func DigestProgress(ctx context.Context, path string, progress func(done, total int64)) (sha256hex string, size int64, err error) {
 	fail := func(err error) (string, int64, error) { return "", 0, fmt.Errorf("digest %s: %w", path, err) }
 	f, _, err := openRegular(path)
 	if err != nil {
@@ -26,7 +31,7 @@ func Digest(ctx context.Context, path string) (sha256hex string, size int64, err
 	if err != nil {
 		return fail(err)
 	}
-	h, at := sha256.New(), int64(0)
+	h, at := told{sha256.New(), raw.Size(), progress, new(int64)}, int64(0)
 	buf, zeros := make([]byte, mib), make([]byte, mib)
 	err = raw.Extents(ctx, func(e Extent) error {
 		if err := hashRange(ctx, h, nil, zeros, at, e.Start); err != nil {
@@ -42,6 +47,23 @@ func Digest(ctx context.Context, path string) (sha256hex string, size int64, err
 		return fail(err)
 	}
 	return hex.EncodeToString(h.Sum(nil)), raw.Size(), nil
+}
+
+// told is a hash that tells how far it is.
+type told struct {
+	hash.Hash
+	total    int64
+	progress func(done, total int64)
+	done     *int64
+}
+
+func (t told) Write(p []byte) (int, error) {
+	const often = 16 << 20
+	before := *t.done
+	if *t.done += int64(len(p)); before/often != *t.done/often || *t.done == t.total {
+		t.progress(*t.done, t.total)
+	}
+	return t.Hash.Write(p)
 }
 
 // hashRange hashes what r has from one place to another, or, of no r, what is in the buffer over and over.

@@ -34,8 +34,8 @@ type imported struct {
 	Sources []string `json:"sources,omitempty"`
 	// Served are the regions that have their copies, where ImageID is not fit to be copied to more: it is encrypted for its own region.
 	Served []string `json:"served,omitempty"`
-	// Spare is what is being taken away.
-	Spare *spare `json:"spare,omitempty"`
+	// Spares are being taken away.
+	Spares []spare `json:"spares,omitempty"`
 }
 
 // imported gives the import of this very image by this path, the one there is or a new one. What it came to is recorded before anything else is done, so

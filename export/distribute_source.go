@@ -28,9 +28,9 @@ type spare struct {
 	SnapshotIDs []string `json:"snapshotIds,omitempty"`
 }
 
-// keep records an import. It is the next one after one that is gone, whose copies are as good as its own.
+// keep records an import. It is the next one after one that is gone, whose copies are as good as its own, and what is still to be taken away of that.
 func (r *release) keep(done *imported) error {
-	done.Sources = r.before.Sources
+	done.Sources, done.Spares = r.before.Sources, r.before.Spares
 	return r.Book.Put(r.key(), done)
 }
 
@@ -75,10 +75,11 @@ func (r *release) replace(ctx context.Context, done *imported, results []ami.Res
 	if done.SnapshotID == "" && len(done.SnapshotIDs) == 0 { // it took an import's place itself, under another name: somebody may use it
 		return
 	}
-	now := imported{ImageID: own[r.region], Sources: done.Sources, Spare: &spare{done.ImageID, done.SnapshotIDs}}
+	old := spare{done.ImageID, done.SnapshotIDs}
 	if done.SnapshotID != "" { // and not those of the recipe's other volumes, which are somebody's
-		now.Spare.SnapshotIDs = []string{done.SnapshotID}
+		old.SnapshotIDs = []string{done.SnapshotID}
 	}
+	now := imported{ImageID: own[r.region], Sources: done.Sources, Spares: append(slices.Clone(done.Spares), old)}
 	if first := r.regions()[0].AMI; first != nil && first.KMSKeyID != r.config.Import.KMSKeyID && first.KMSKeyID != "" {
 		now.Served = r.config.Regions()
 	}
@@ -89,33 +90,40 @@ func (r *release) replace(ctx context.Context, done *imported, results []ami.Res
 	r.discard(ctx, &now)
 }
 
-// discard takes a spare AMI away, and its snapshots but for one that the next build's upload is based on.
+// discard takes spare AMIs away, and their snapshots but for one that the next build's upload is based on. What fails stays for the next run.
 func (r *release) discard(ctx context.Context, done *imported) {
-	if done.Spare == nil {
+	if len(done.Spares) == 0 {
 		return
 	}
-	of := done.Spare.ImageID
-	err := func() error {
-		_, err := r.ec2.DeregisterImage(ctx, &ec2.DeregisterImageInput{ImageId: &done.Spare.ImageID})
-		if err != nil && !strings.HasPrefix(account.Code(err), "InvalidAMIID.") {
-			return account.Explain(err)
+	var left []spare
+	for _, s := range done.Spares {
+		if err := r.discardOne(ctx, s); err != nil {
+			r.warn(fmt.Errorf("%s was there only to be copied, and it or its snapshots stay and cost until the next run takes them away: %w", s.ImageID, err))
+			left = append(left, s)
 		}
-		for _, id := range done.Spare.SnapshotIDs {
-			if base, err := r.leaveAsParent(id); err != nil {
-				return err
-			} else if base {
-				continue
-			}
-			if err := r.deleteSnapshot(ctx, id, done.Spare.ImageID); err != nil {
-				return err
-			}
-		}
-		done.Spare = nil
-		return r.Book.Put(r.key(), done)
-	}()
-	if err != nil {
-		r.warn(fmt.Errorf("%s was there only to be copied, and it or its snapshots stay and cost until the next run takes them away: %w", of, err))
 	}
+	done.Spares = left
+	if err := r.Book.Put(r.key(), done); err != nil {
+		r.warn(fmt.Errorf("record what was taken away: %w", err))
+	}
+}
+
+func (r *release) discardOne(ctx context.Context, s spare) error {
+	_, err := r.ec2.DeregisterImage(ctx, &ec2.DeregisterImageInput{ImageId: &s.ImageID})
+	if err != nil && !strings.HasPrefix(account.Code(err), "InvalidAMIID.") {
+		return account.Explain(err)
+	}
+	for _, id := range s.SnapshotIDs {
+		if base, err := r.leaveAsParent(id); err != nil {
+			return err
+		} else if base {
+			continue
+		}
+		if err := r.deleteSnapshot(ctx, id, s.ImageID); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // deleteSnapshot deletes a snapshot of an AMI that was deregistered, which EC2 may not have noticed yet. One that somebody has made another AMI of stays.
