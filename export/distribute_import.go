@@ -229,7 +229,7 @@ func (r *release) ebsDirect(ctx context.Context) (*imported, error) {
 	})
 	if changed := r.image.Files[0].unchanged(); changed != nil {
 		if err == nil { // one that is not complete AWS gives up by itself
-			changed = errors.Join(changed, r.deleteSnapshot(ctx, out.ID, ""))
+			changed = errors.Join(changed, r.deleteSnapshot(context.WithoutCancel(ctx), out.ID, ""))
 		}
 		return nil, changed
 	}
@@ -245,29 +245,6 @@ func (r *release) ebsDirect(ctx context.Context) (*imported, error) {
 		r.warn(fmt.Errorf("the next build will be uploaded as a whole: %w", err))
 	}
 	return done, nil
-}
-
-// parentKey is of the image's name, in the book of parents.
-func (r *release) parentKey() string {
-	return strings.Join([]string{r.AccountID, r.region, r.image.Name}, "/")
-}
-
-// parent is the newest snapshot of the image's name, nil for none.
-func (r *release) parent() (*direct.Parent, error) {
-	if r.Parents == nil {
-		return nil, nil
-	}
-	book, err := r.Parents()
-	if err != nil {
-		return nil, err
-	}
-	defer book.Close()
-	var p parentRecord
-	found, err := book.Get(r.parentKey(), &p)
-	if err != nil || !found {
-		return nil, err
-	}
-	return &p.Parent, nil
 }
 
 // gib rounds bytes up to GiB, the unit of volumes.

@@ -14,9 +14,6 @@ import (
 
 	"github.com/ingot-image/ingot/export/account"
 	"github.com/ingot-image/ingot/export/ami"
-	"github.com/ingot-image/ingot/export/distribution"
-	direct "github.com/ingot-image/ingot/export/ebs"
-	"github.com/ingot-image/ingot/export/record"
 )
 
 // An AMI is there only to be copied within its own region when ImportImage made it, which gives it a name of AWS's own, or when the region's is to be encrypted
@@ -153,66 +150,4 @@ func (r *release) deleteSnapshot(ctx context.Context, id, of string) error {
 			return fmt.Errorf("delete %s: %w", id, context.Cause(ctx))
 		}
 	}
-}
-
-// parentRecord is what the book of parents has for an image's name.
-type parentRecord struct {
-	direct.Parent
-	// Spare tells that the snapshot is no AMI's: it goes when the next one takes its place. Gone are those that are going.
-	Spare bool     `json:"spare,omitempty"`
-	Gone  []string `json:"gone,omitempty"`
-}
-
-// changeParent changes the record of the name's parent; change tells whether it is to be written.
-func (r *release) changeParent(change func(book *record.Book, p *parentRecord) (bool, error)) error {
-	if r.Parents == nil {
-		return nil
-	}
-	book, err := r.Parents()
-	if err != nil {
-		return err
-	}
-	defer book.Close()
-	var p parentRecord
-	if _, err := book.Get(r.parentKey(), &p); err != nil {
-		return err
-	}
-	if write, err := change(book, &p); err != nil || !write {
-		return err
-	}
-	return book.Put(r.parentKey(), p)
-}
-
-// leaveAsParent tells whether a snapshot is the one that the next upload is based on. From now on it is there for that alone.
-func (r *release) leaveAsParent(snapshot string) (is bool, err error) {
-	if r.path() != distribution.EBSDirect {
-		return false, nil
-	}
-	err = r.changeParent(func(_ *record.Book, p *parentRecord) (bool, error) {
-		is = p.SnapshotID == snapshot
-		p.Spare = is
-		return is, nil
-	})
-	return is, err
-}
-
-// becomeParent makes a snapshot the one that the next upload is based on, and takes those away that were there for that alone.
-func (r *release) becomeParent(ctx context.Context, s *direct.Snapshot) error {
-	return r.changeParent(func(book *record.Book, p *parentRecord) (bool, error) {
-		now := parentRecord{Parent: direct.Parent{SnapshotID: s.ID, Digests: s.Digests}, Gone: p.Gone}
-		if p.Spare && p.SnapshotID != s.ID {
-			now.Gone = append(now.Gone, p.SnapshotID)
-		}
-		if err := book.Put(r.parentKey(), now); err != nil {
-			return false, err
-		}
-		*p, p.Gone = now, nil
-		for _, id := range now.Gone {
-			if err := r.deleteSnapshot(ctx, id, ""); err != nil {
-				p.Gone = append(p.Gone, id)
-				r.warn(fmt.Errorf("%s was there only as the base of later uploads, and stays and costs until that of the next build takes it away: %w", id, err))
-			}
-		}
-		return len(now.Gone) > 0, nil
-	})
 }
