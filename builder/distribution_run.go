@@ -16,6 +16,7 @@ import (
 	"github.com/ingot-image/ingot/builder/catalog"
 	"github.com/ingot-image/ingot/disk"
 	"github.com/ingot-image/ingot/export"
+	"github.com/ingot-image/ingot/export/account"
 	"github.com/ingot-image/ingot/export/ami"
 	"github.com/ingot-image/ingot/export/distribution"
 	"github.com/ingot-image/ingot/export/record"
@@ -55,10 +56,16 @@ func (d *distributor) run(ctx context.Context) (*Distributed, error) {
 	if err := d.permit(ctx); err != nil {
 		return nil, err
 	}
+	regions := d.options.Configuration.Regions()
+	if len(regions) > 0 { // before all of an image is read
+		if _, err := account.Load(ctx, account.Options{Region: regions[0]}); err != nil {
+			return nil, err
+		}
+	}
 	if err := d.verify(ctx); err != nil {
 		return nil, err
 	}
-	if len(d.options.Configuration.Regions()) > 0 {
+	if len(regions) > 0 {
 		if err := d.check(ctx); err != nil {
 			return nil, err
 		}

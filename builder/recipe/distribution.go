@@ -162,7 +162,10 @@ func (f field) readImport(c *distribution.Configuration) {
 			f.problem(fmt.Sprintf("%s is not among the distributions", i.Region), "the image is imported into one of the regions that it goes to; add it there")
 		}
 	}
-	for key, to := range map[string]*string{"bucket": &i.Bucket, "prefix": &i.Prefix, "roleName": &i.RoleName, "kmsKeyId": &i.KMSKeyID, "usageOperation": &i.UsageOperation} {
+	if f, ok := m.at("bucket"); ok {
+		i.Bucket = f.pattern(bucketName, "the name of a bucket")
+	}
+	for key, to := range map[string]*string{"prefix": &i.Prefix, "roleName": &i.RoleName, "kmsKeyId": &i.KMSKeyID, "usageOperation": &i.UsageOperation} {
 		m.text(key, to)
 	}
 	m.boolean("encrypted", &i.Encrypt)

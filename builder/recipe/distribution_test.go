@@ -122,10 +122,11 @@ func TestDistributionMistakes(t *testing.T) {
 		{"fast launch's launches", "distributions: [{region: eu-west-1, fastLaunchConfigurations: [{enabled: true, maxParallelLaunches: 5}]}]\n", "distributions[0].fastLaunchConfigurations[0].maxParallelLaunches", "6"},
 		{"license's region", "distributions: [{region: us-east-1, licenseConfigurationArns: ['arn:aws:license-manager:eu-west-1:123456789012:license-configuration:lic-0123456789abcdef0123456789abcdef']}]\n", "distributions[0].licenseConfigurationArns", "another region"},
 		{"zeros", "distributions: [{region: eu-west-1}]\nimport: {writeZeros: true}\n", "import.writeZeros", "ebs-direct only"},
+		{"bucket", "distributions: [{region: eu-west-1}]\nimport: {bucket: Bad_Bucket}\n", "import.bucket", "is not the name of a bucket"},
 		{"uefi-preferred", "distributions: [{region: eu-west-1}]\nimport: {path: import-image}\nregistration: {bootMode: uefi-preferred}\n", "registration", "does not take"},
 		{"tpm", "distributions: [{region: eu-west-1}]\nregistration: {bootMode: legacy-bios, tpmSupport: v2.0}\n", "registration.tpmSupport", "needs bootMode uefi"},
 		{"arm", "distributions: [{region: eu-west-1}]\nregistration: {bootMode: legacy-bios, architecture: arm64}\n", "registration.bootMode", "uefi only"},
-		{"import without region", "distributions: [{folder: out}]\nimport: {bucket: b}\n", "import", "no distribution names a region"},
+		{"import without region", "distributions: [{folder: out}]\nimport: {bucket: my-imports}\n", "import", "no distribution names a region"},
 		{"password", "distributions: [{http: {url: 'https://me:secret@files.example/'}}]\n", "distributions[0].http.url", "password"},
 		{"AMI in a folder", "distributions: [{folder: out, s3ExportConfiguration: {}}]\n", "distributions[0].s3ExportConfiguration", "belongs to a region"},
 	} {
@@ -146,7 +147,7 @@ func TestLicenceChoosesPath(t *testing.T) {
 		"licenseType: BYOL":                         distribution.ImportImage,
 		"platform: Windows":                         distribution.ImportImage,
 		"usageOperation: 'RunInstances:0002'":       distribution.ImportImage,
-		"bucket: b":                                 "",
+		"bucket: my-imports":                        "",
 		"path: import-image, licenseType: AWS":      distribution.ImportImage,
 		"path: import-snapshot, roleName: vmimport": distribution.ImportSnapshot,
 	} {
@@ -155,8 +156,11 @@ func TestLicenceChoosesPath(t *testing.T) {
 			t.Fatal(err)
 		}
 		c, err := ReadDistribution(t.Context(), file)
-		if err != nil || c.Import.Path != want {
-			t.Errorf("%s: path %q, %v; want %q", text, c.Import.Path, err, want)
+		if err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		if c.Import.Path != want {
+			t.Errorf("%s: path %q; want %q", text, c.Import.Path, want)
 		}
 	}
 }
