@@ -196,8 +196,11 @@ func bootMode(firmware []string, path string) string {
 
 // judge tells of the findings that failed, and fails for those that are fatal.
 func (d *distributor) judge(findings []preflight.Finding, message, hint string) error {
-	var fatal []string
+	var fatal, unknown []string
 	for _, f := range findings {
+		if f.Status == preflight.Unknown && !slices.Contains(d.options.Ignore, f.ID) {
+			unknown = append(unknown, f.ID)
+		}
 		if f.Status != preflight.Failed {
 			continue
 		}
@@ -210,6 +213,10 @@ func (d *distributor) judge(findings []preflight.Finding, message, hint string) 
 			continue
 		}
 		d.tell(Event{Type: Warning, Detail: text})
+	}
+	if len(unknown) > 0 {
+		slices.Sort(unknown)
+		d.tell(Event{Type: Warning, Detail: "could not be told: " + strings.Join(slices.Compact(unknown), ", ") + "; ingot check, or ingot doctor --aws, says why"})
 	}
 	if len(fatal) == 0 {
 		return nil

@@ -52,6 +52,21 @@ func (j *job) planned() *export.Image {
 		Architecture: cmp.Or(r.Architecture, "x86_64"), BootMode: cmp.Or(r.BootMode, "uefi")}
 }
 
+// encryptedAsRoot has the import encrypted as the recipe wants its root volume, unless the configuration says itself how: the volume is made of the snapshot.
+func encryptedAsRoot(c *distribution.Configuration, mappings []recipe.BlockDeviceMapping) *distribution.Configuration {
+	for _, b := range mappings {
+		if !b.Root() || b.EBS == nil || c.Import.Encrypt || c.Import.KMSKeyID != "" {
+			continue
+		}
+		if encrypt := b.EBS.Encrypted != nil && *b.EBS.Encrypted; encrypt || b.EBS.KMSKeyID != "" {
+			own := *c
+			own.Import.Encrypt, own.Import.KMSKeyID = encrypt, b.EBS.KMSKeyID
+			return &own
+		}
+	}
+	return c
+}
+
 // blockDevices are the recipe's, as package ami takes them.
 func blockDevices(mappings []recipe.BlockDeviceMapping) []ami.BlockDevice {
 	var devices []ami.BlockDevice

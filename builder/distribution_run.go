@@ -53,6 +53,9 @@ func (d *distributor) run(ctx context.Context) (*Distributed, error) {
 	if err := deliverable(d.options.Configuration, formats); err != nil {
 		return nil, err
 	}
+	if m := d.image.manifest; m != nil {
+		d.options.Configuration = encryptedAsRoot(d.options.Configuration, m.BlockDeviceMappings)
+	}
 	if err := d.permit(ctx); err != nil {
 		return nil, err
 	}

@@ -130,3 +130,19 @@ func TestDeliverable(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+func TestEncryptedAsRoot(t *testing.T) {
+	yes := true
+	root := []recipe.BlockDeviceMapping{{DeviceName: "/dev/sdb", EBS: &recipe.EBS{Encrypted: &yes, KMSKeyID: "other"}}, {DeviceName: "/dev/xvda", EBS: &recipe.EBS{Encrypted: &yes, KMSKeyID: "alias/golden"}}}
+	c := &distribution.Configuration{}
+	if got := encryptedAsRoot(c, root); !got.Import.Encrypt || got.Import.KMSKeyID != "alias/golden" || c.Import.Encrypt {
+		t.Errorf("%+v, of %+v", got.Import, c.Import)
+	}
+	c.Import.KMSKeyID = "mine"
+	if got := encryptedAsRoot(c, root); got != c {
+		t.Errorf("%+v", got.Import)
+	}
+	if got := encryptedAsRoot(&distribution.Configuration{}, root[:1]); got.Import.Encrypt || got.Import.KMSKeyID != "" {
+		t.Errorf("as a further volume: %+v", got.Import)
+	}
+}

@@ -3,6 +3,8 @@ package export
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -234,8 +236,16 @@ func (r *release) registration() error {
 	return errors.Join(wrong...)
 }
 
-// key names the record of the import, which is of one region and path.
-func (r *release) key() string { return strings.Join([]string{"import", r.region, r.path()}, "/") }
+// key names the record of the import, which is of one region and path, and of what is asked of it: who wants it encrypted does not want the one that is not.
+func (r *release) key() string {
+	key := strings.Join([]string{"import", r.region, r.path()}, "/")
+	in := r.config.Import
+	if in.Encrypt || in.KMSKeyID+in.LicenseType+in.UsageOperation+in.Platform != "" {
+		asked := sha256.Sum256([]byte(strings.Join([]string{fmt.Sprint(in.Encrypt), in.KMSKeyID, in.LicenseType, in.UsageOperation, in.Platform}, "\n")))
+		key += "/" + hex.EncodeToString(asked[:4])
+	}
+	return key
+}
 
 func (r *release) path() string {
 	if r.config.Import.Path == "" {

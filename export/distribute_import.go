@@ -45,10 +45,12 @@ func (r *release) imported(ctx context.Context) (*imported, error) {
 	if found, err := r.Book.Get(r.key(), &done); err != nil {
 		return nil, err
 	} else if found {
-		r.discard(ctx, &done)
 		there, err := r.there(ctx, &done)
 		if err != nil {
 			return nil, err
+		}
+		if there { // else what it took the place of is all that is left of the image
+			r.discard(ctx, &done)
 		}
 		if there && r.serves(&done) {
 			r.clear(ctx) // what a run that was killed after the import has left

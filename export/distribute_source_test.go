@@ -259,3 +259,24 @@ func TestAnotherNameTakesNoAMIAway(t *testing.T) {
 		t.Errorf("there are %q", names)
 	}
 }
+
+// Who asks for an encrypted image does not get the one that is there and is not.
+func TestAnotherImportIsMade(t *testing.T) {
+	c := newCloud(t, distribution.EBSDirect)
+	c.everywhere()
+	c.config.Import.Encrypt = true
+	if _, err := export.Distribute(t.Context(), c.image, c.config, c.options); err == nil || !strings.Contains(err.Error(), "register web-1: the name is taken") {
+		t.Errorf("the name is taken by one that is not encrypted: %v", err)
+	}
+	c.config.Distributions[0].AMI.Name = "web-2"
+	id := c.everywhere()[ec2sim.Region]
+	client := ec2.NewFromConfig(c.sim.Config(c.T, ec2sim.Region))
+	image, err := client.DescribeImages(t.Context(), &ec2.DescribeImagesInput{ImageIds: []string{id}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	snapshot, err := client.DescribeSnapshots(t.Context(), &ec2.DescribeSnapshotsInput{SnapshotIds: []string{*image.Images[0].BlockDeviceMappings[0].Ebs.SnapshotId}})
+	if err != nil || !sdk.ToBool(snapshot.Snapshots[0].Encrypted) {
+		t.Errorf("%s is not encrypted, %v", id, err)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -35,12 +36,11 @@ func correctFstab(_ context.Context, w *workpiece, f Finding) error {
 			if uuid == "" || strings.ContainsAny(uuid, " \t\n\\") {
 				return errors.New(m.Device + " has no UUID")
 			}
-			line = strings.Replace(line, fields[0], "UUID="+uuid, 1)
+			line = withField(line, 0, "UUID="+uuid)
 		case len(fields) == 3:
 			line = strings.TrimRight(line, "\n") + " nofail\n"
 		case len(fields) > 3:
-			before, after, _ := strings.Cut(line, fields[2])
-			line = before + fields[2] + strings.Replace(after, fields[3], fields[3]+",nofail", 1)
+			line = withField(line, 3, fields[3]+",nofail")
 		default:
 			return errors.New("the line has no type")
 		}
@@ -48,6 +48,14 @@ func correctFstab(_ context.Context, w *workpiece, f Finding) error {
 		return w.edits.write("/etc/fstab", strings.Join(all, ""))
 	}
 	return errors.New("the line is not there")
+}
+
+var fstabField = regexp.MustCompile(`[^ \t\n]+`)
+
+// withField gives a line of fstab with another word in the place of its n-th, from 0, which is there.
+func withField(line string, n int, word string) string {
+	at := fstabField.FindAllStringIndex(line, n+1)[n]
+	return line[:at[0]] + word + line[at[1]:]
 }
 
 // removeNetworkRules removes udev's rules for interfaces of another machine.

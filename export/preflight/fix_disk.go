@@ -70,7 +70,7 @@ func (w *workpiece) apart(ctx context.Context, part disk.Extent, change func(alo
 		return err
 	}
 	one, other := make([]byte, 1<<20), make([]byte, 1<<20)
-	return changed.Extents(ctx, func(e disk.Extent) error {
+	same := func(e disk.Extent) error {
 		for at := e.Start; at < e.Start+e.Size; at += int64(len(one)) {
 			n := min(int64(len(one)), e.Start+e.Size-at)
 			if _, err := alone.ReadAt(one[:n], at); err != nil {
@@ -87,7 +87,12 @@ func (w *workpiece) apart(ctx context.Context, part disk.Extent, change func(alo
 			}
 		}
 		return nil
-	})
+	}
+	if err := changed.Extents(ctx, same); err != nil {
+		return err
+	}
+	// What became zeros may be a hole now: e2fsck has files give up ranges (libext2fs, unix_zeroout).
+	return image.Section(whole, part).Extents(ctx, same)
 }
 
 // fallbackNames are the loader that firmware starts by its name, and the distribution's that it can be a copy of. A signed shim cannot be: it looks for its

@@ -73,8 +73,8 @@ func inLines(kind *regexp.Regexp) func(text string) string {
 
 // grubDefault adds the options to GRUB_CMDLINE_LINUX, which is in all entries: GRUB manual, section 6.1. It may be set again further down.
 func grubDefault(text string) string {
-	if !defaultLine.MatchString(text) {
-		return strings.TrimRight(text, "\n") + "\nGRUB_CMDLINE_LINUX=\"" + withOptions("") + "\"\n"
+	if !defaultLine.MatchString(text) { // it may be set in a way that only a shell understands
+		return strings.TrimRight(text, "\n") + "\nGRUB_CMDLINE_LINUX=\"$GRUB_CMDLINE_LINUX " + withOptions("") + "\"\n"
 	}
 	return defaultLine.ReplaceAllStringFunc(text, func(line string) string {
 		m := defaultLine.FindStringSubmatch(line)

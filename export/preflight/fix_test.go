@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ingot-image/ingot/disk"
 )
 
@@ -216,5 +218,60 @@ func TestFixRefuses(t *testing.T) {
 	onlyChanged(t, target, after)
 	if _, err := Fix(t.Context(), target, report, file, FixOptions{}); err == nil || !strings.Contains(err.Error(), "the image itself") {
 		t.Errorf("onto itself: %v", err)
+	}
+}
+
+func TestGrubDefault(t *testing.T) {
+	for text, want := range map[string]string{
+		"GRUB_CMDLINE_LINUX=\"rd.lvm.lv=a/root\"\n": "GRUB_CMDLINE_LINUX=\"rd.lvm.lv=a/root nvme_core",
+		// What only a shell understands keeps its value.
+		"GRUB_CMDLINE_LINUX=\"crashkernel=auto\" # ours\n":     "GRUB_CMDLINE_LINUX=\"crashkernel=auto\" # ours\nGRUB_CMDLINE_LINUX=\"$GRUB_CMDLINE_LINUX nvme_core",
+		"export GRUB_CMDLINE_LINUX=\"a=\\\"b c\\\" root=x\"\n": "root=x\"\nGRUB_CMDLINE_LINUX=\"$GRUB_CMDLINE_LINUX nvme_core",
+		"GRUB_TIMEOUT=1": "GRUB_TIMEOUT=1\nGRUB_CMDLINE_LINUX=\"$GRUB_CMDLINE_LINUX nvme_core",
+	} {
+		if got := grubDefault(text); !strings.Contains(got, want) {
+			t.Errorf("%q became %q, want %q in it", text, got, want)
+		}
+	}
+}
+
+func TestWithField(t *testing.T) {
+	for _, test := range []struct {
+		line string
+		n    int
+		word string
+		want string
+	}{
+		{"/dev/vdb1 /xfs-ro xfs ro 0 0\n", 3, "ro,nofail", "/dev/vdb1 /xfs-ro xfs ro,nofail 0 0\n"},
+		{"\tdefaults /defaults  ext4\tdefaults\n", 3, "defaults,nofail", "\tdefaults /defaults  ext4\tdefaults,nofail\n"},
+		{"/dev/vda1 / ext4 defaults 0 1", 0, "UUID=1", "UUID=1 / ext4 defaults 0 1"},
+	} {
+		if got := withField(test.line, test.n, test.word); got != test.want {
+			t.Errorf("%q, want %q", got, test.want)
+		}
+	}
+}
+
+// TestApartGivesUpRanges changes a part of a disk by making a hole in it, as e2fsck does.
+func TestApartGivesUpRanges(t *testing.T) {
+	f, err := disk.Create(filepath.Join(t.TempDir(), "disk.raw"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.Write(bytes.Repeat([]byte("old"), 2<<20)); err != nil {
+		t.Fatal(err)
+	}
+	w := &workpiece{PendingFile: f}
+	err = w.apart(t.Context(), disk.Extent{Start: 1 << 20, Size: 4 << 20}, func(alone *os.File) error {
+		return unix.Fallocate(int(alone.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 1<<20, 1<<20)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, want := make([]byte, 6<<20), bytes.Repeat([]byte("old"), 2<<20)
+	clear(want[2<<20 : 3<<20])
+	if _, err := f.ReadAt(got, 0); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("what became a hole is still there, %v", err)
 	}
 }

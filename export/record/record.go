@@ -116,7 +116,20 @@ func (b *Book) Put(key string, v any) error {
 		os.Remove(f.Name())
 		return fmt.Errorf("write record: %w", err)
 	}
+	if err := syncFolder(b.dir); err != nil {
+		return fmt.Errorf("write record: %w", err)
+	}
 	return nil
+}
+
+// syncFolder puts a folder's names on the disk.
+func syncFolder(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
 }
 
 // Delete forgets a key. One that is not there is no error.

@@ -189,7 +189,7 @@ func (u Uploader) complete(ctx context.Context, o Object, s session, parts []fin
 	// The checksum of an object in parts is that of its parts' digests (user guide, "Checking object integrity", composite checksums).
 	want := fmt.Sprintf("%s-%d", base64.StdEncoding.EncodeToString(digests.Sum(nil)), len(parts))
 	if got := value(out.ChecksumSHA256); got != "" && got != want {
-		return nil, errors.Join(fmt.Errorf("the server has put together something else: its checksum is %s, not %s", got, want), u.forget(o))
+		return nil, errors.Join(fmt.Errorf("the server has put together something else: its checksum is %s, not %s", got, want), u.discard(ctx, o), u.forget(o))
 	}
 	return &Stored{Bucket: o.Bucket, Key: o.Key, ETag: value(out.ETag), VersionID: value(out.VersionId), Parts: len(parts)}, nil
 }

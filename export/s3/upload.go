@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"time"
 
 	sdk "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
@@ -125,9 +126,16 @@ func (u Uploader) put(ctx context.Context, o Object, whole part, identity string
 		return nil, err
 	}
 	if err := whole.confirmed(out.ChecksumSHA256, out.ETag, out.ServerSideEncryption); err != nil {
-		return nil, err
+		return nil, errors.Join(err, u.discard(ctx, o))
 	}
 	return &Stored{Bucket: o.Bucket, Key: o.Key, ETag: value(out.ETag), VersionID: value(out.VersionId), Parts: 1, SentParts: 1}, nil
+}
+
+// discard takes away what the server has stored wrongly: it says of itself that it is what it should be, and the next run would believe it.
+func (u Uploader) discard(ctx context.Context, o Object) error {
+	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer stop()
+	return Delete(ctx, u.Client, o)
 }
 
 func metadata(identity string) map[string]string {
