@@ -121,7 +121,7 @@ phases:
 	documents := []string{
 		prepare, "update-linux", sample, "python-3-linux", "hello-world-linux", metadata,
 		"validate-ssh-public-key-linux", "validate-ssh-host-key-generation-linux", "apt-repository-test-linux",
-		"chrony-time-configuration-test", "ebs-volume-usage-test-linux", "ec2-readiness-linux", faults, "reboot-linux", "reboot-test-linux",
+		"chrony-time-configuration-test", "ebs-volume-usage-test-linux", faults, "reboot-linux", "reboot-test-linux",
 		"simple-boot-test-linux",
 	}
 	for _, c := range managed.List() {

@@ -107,7 +107,6 @@ func tested() []string {
 		"apt-repository-test-linux",
 		"chrony-time-configuration-test",
 		"ebs-volume-usage-test-linux",
-		"ec2-readiness-linux",
 		"hello-world-linux",
 		"python-3-linux",
 		"reboot-linux",
